@@ -1,0 +1,144 @@
+"""The roles that a model can play; an objective asks for a role and never for a library.
+
+Texts come as token ids ``(B, L)`` of the model's own `TextSpace`, without special tokens and without padding
+(the host groups rows by length), or as input embeddings ``(B, L, d)`` so that gradients reach them.
+Loaders freeze what they return: evaluation mode, no parameter requires a gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from preimage.api.space import TextSpace
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+__all__ = [
+    "ROLES",
+    "Captioner",
+    "Classifier",
+    "ImageGenerator",
+    "ImageTextEncoder",
+    "LanguageModel",
+    "Model",
+    "TextEncoder",
+]
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What every role has."""
+
+    @property
+    def reference(self) -> str:
+        """The ``loader:name`` it was loaded by."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the weights, which results carry."""
+        ...
+
+
+@runtime_checkable
+class TextEncoder(Model, Protocol):
+    """Texts to vectors."""
+
+    @property
+    def space(self) -> TextSpace:
+        """The texts it reads."""
+        ...
+
+    def encode_tokens(self, ids: Tensor) -> Tensor:
+        """Return the unit vectors, ``(B, D)``, of token ids ``(B, L)``."""
+        ...
+
+    def encode_embeddings(self, embeddings: Tensor) -> Tensor:
+        """Return the unit vectors, ``(B, D)``, of input embeddings ``(B, L, d)``; differentiable."""
+        ...
+
+
+@runtime_checkable
+class ImageTextEncoder(TextEncoder, Protocol):
+    """Texts and pictures to vectors of one space."""
+
+    def encode_images(self, images: Sequence[Image]) -> Tensor:
+        """Return the unit vectors, ``(N, D)``, of pictures."""
+        ...
+
+
+@runtime_checkable
+class LanguageModel(Model, Protocol):
+    """Texts to log-probabilities of the next token."""
+
+    @property
+    def space(self) -> TextSpace:
+        """The texts it reads."""
+        ...
+
+    def token_log_probs(self, ids: Tensor) -> Tensor:
+        """Return ``log p(ids[:, i] | ids[:, :i])``, ``(B, L)``, for token ids ``(B, L)``."""
+        ...
+
+    def embedding_log_probs(self, embeddings: Tensor, ids: Tensor) -> Tensor:
+        """Return ``log p(ids[:, i] | embeddings[:, :i])``, ``(B, L)``; differentiable in `embeddings`."""
+        ...
+
+    def next_token_log_probs(self, ids: Tensor) -> Tensor:
+        """Return the log-probabilities, ``(B, V)``, of the token that follows each row of `ids`, ``(B, L)``."""
+        ...
+
+
+@runtime_checkable
+class Classifier(Model, Protocol):
+    """Texts to log-probabilities of classes."""
+
+    @property
+    def space(self) -> TextSpace:
+        """The texts it reads."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the outputs."""
+        ...
+
+    def class_log_probs(self, ids: Tensor) -> Tensor:
+        """Return the log-probabilities, ``(B, C)``, of token ids ``(B, L)``."""
+        ...
+
+    def embedding_class_log_probs(self, embeddings: Tensor) -> Tensor:
+        """Return the log-probabilities, ``(B, C)``, of input embeddings ``(B, L, d)``; differentiable."""
+        ...
+
+
+@runtime_checkable
+class Captioner(Model, Protocol):
+    """Pictures to texts."""
+
+    def captions(self, images: Sequence[Image], *, count: int = 1, beams: int = 1) -> list[list[str]]:
+        """Return `count` captions of each picture, best first; more than the beams are sampled."""
+        ...
+
+
+@runtime_checkable
+class ImageGenerator(Model, Protocol):
+    """Texts to pictures."""
+
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image]:
+        """Return one picture for each prompt and its seed; the same pair gives the same picture in any batch."""
+        ...
+
+
+ROLES: dict[str, type] = {
+    "text-encoder": TextEncoder,
+    "image-text-encoder": ImageTextEncoder,
+    "language-model": LanguageModel,
+    "classifier": Classifier,
+    "captioner": Captioner,
+    "image-generator": ImageGenerator,
+}
+"""The names by which traits speak of the roles."""

@@ -1,0 +1,124 @@
+"""One step of a search algorithm, written as a function that asks for what it needs to know.
+
+A step is a generator. It yields a *request*, is sent the answer, and returns the next state::
+
+    def step(self, space, state, rng):
+        _, gradient = yield Gradients(state.current)
+        candidates = self.propose(space, state.current, gradient, rng)
+        losses = yield Losses(candidates)
+        return state.moved(candidates, losses)
+
+It never touches a model. The host owns the loop and answers: it meters, batches, remembers, joins the requests
+of many runs into one forward pass, keeps the best, and stops when the budget is spent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+import attrs
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+__all__ = ["Answer", "Gradients", "Losses", "NextTokens", "Optimizer", "Request", "State", "Step"]
+
+
+@attrs.frozen(eq=False)
+class Losses:
+    """Asks for the loss of each candidate; the answer is a tensor ``(B,)``.
+
+    Attributes:
+        candidates: token ids ``(B, L)``, or features ``(B, D)``.
+        run: for a rowwise optimizer, which of its runs each candidate belongs to, ``(B,)``.
+    """
+
+    candidates: Tensor
+    run: Tensor | None = None
+
+
+@attrs.frozen(eq=False)
+class Gradients:
+    """Asks for losses ``(B,)`` and gradients; the answer is the pair of them.
+
+    Gradients are with respect to the input embeddings, ``(B, L, d)``, or to the features, ``(B, D)``.
+
+    Attributes:
+        candidates: token ids ``(B, L)``, or features ``(B, D)``.
+        run: for a rowwise optimizer, which of its runs each candidate belongs to, ``(B,)``.
+    """
+
+    candidates: Tensor
+    run: Tensor | None = None
+
+
+@attrs.frozen(eq=False)
+class NextTokens:
+    """Asks what is likely to follow; the answer is a tensor of log-probabilities ``(B, V)``.
+
+    Attributes:
+        prefixes: token ids ``(B, L)``; ``L`` may be 0.
+        run: for a rowwise optimizer, which of its runs each prefix belongs to, ``(B,)``.
+    """
+
+    prefixes: Tensor
+    run: Tensor | None = None
+
+
+Request: TypeAlias = Losses | Gradients | NextTokens
+Answer: TypeAlias = "Tensor | tuple[Tensor, Tensor]"
+
+
+class State(Protocol):
+    """Where a search stands: a frozen attrs record of tensors, numbers, texts and tuples of these.
+
+    The host saves and restores it, so it must hold everything that the next step depends on besides the
+    random generator. The best candidate is the host's to keep.
+    """
+
+    @property
+    def current(self) -> Tensor:
+        """The current iterate, ``(L,)`` or ``(D,)``; one row per run for a rowwise optimizer."""
+        ...
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to try."""
+        ...
+
+
+S = TypeVar("S", bound=State)
+Step: TypeAlias = "Generator[Request, Any, S]"
+
+
+@runtime_checkable
+class Optimizer(Protocol[S]):
+    """A search algorithm over texts or features.
+
+    Attributes:
+        requires: what it asks for besides losses: ``"gradient"``, ``"next-token"``.
+        rowwise: its rows are independent runs, so one state carries all targets; otherwise every target has a
+            state of its own and the host advances them in lockstep.
+        State: the class of its states, from which the host restores a saved run.
+    """
+
+    requires: frozenset[str]
+    rowwise: bool
+    State: type[S]
+
+    def start(self, space: Any, rng: torch.Generator, initial: Tensor | None) -> S:
+        """Return the first state.
+
+        Arguments:
+            space: the `SearchSpace` (texts) or `FeatureSpace` to search.
+            rng: the run's only source of randomness.
+            initial: ids ``(L,)`` or features ``(D,)`` to start from, for example the result of an earlier stage;
+                without it the optimizer's own options decide. Rowwise: one row per run, always given.
+        """
+        ...
+
+    def step(self, space: Any, state: S, rng: torch.Generator) -> Step[S]:
+        """Advance by one step; see the module's description."""
+        ...

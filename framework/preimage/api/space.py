@@ -1,0 +1,90 @@
+"""The two kinds of inputs that Preimage searches: texts as token ids, and rows of typed features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from preimage.api.template import Template
+
+__all__ = ["FeatureSpace", "TextSpace"]
+
+
+@runtime_checkable
+class TextSpace(Protocol):
+    """A tokenizer together with its model's embedding matrix.
+
+    Ids never include special tokens: those are the model's affair. All tensors are on `device`.
+    `preimage.text_space.TokenizerSpace` implements this for every tokenizer of the `tokenizers` library.
+    """
+
+    @property
+    def name(self) -> str:
+        """The reference of the model that the space belongs to, for messages."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the vocabulary and its normalisation: equal for spaces that read text alike."""
+        ...
+
+    @property
+    def max_length(self) -> int:
+        """How many tokens fit besides the special ones."""
+        ...
+
+    @property
+    def embedding(self) -> Tensor:
+        """The input embeddings, ``(V, d)``; frozen, shared with the model."""
+        ...
+
+    @property
+    def allowed(self) -> Tensor:
+        """Which ids may be proposed, bool ``(V,)``.
+
+        Specials, undecodable and non-printing tokens and ids beyond the tokenizer are never allowed.
+        """
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the embedding lives."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each text as the model reads it, without specials."""
+        ...
+
+    def decode(self, ids: Tensor) -> list[str]:
+        """Return the text of each row of `ids`, ``(B, L)``."""
+        ...
+
+    def is_stable(self, ids: Tensor, template: Template) -> Tensor:
+        """Tell for each row of `ids`, ``(B, L)``, whether typing its text gives the same ids, bool ``(B,)``.
+
+        The text is decoded, put into every slot of `template` and encoded in that full context.
+        """
+        ...
+
+
+@runtime_checkable
+class FeatureSpace(Protocol):
+    """Typed columns with bounds, immutables and directions, and one codec to and from floats."""
+
+    @property
+    def width(self) -> int:
+        """The number of floats, ``D``, that encode a row."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where encoded rows live."""
+        ...
+
+    def project(self, features: Tensor) -> Tensor:
+        """Return the nearest feasible rows, ``(B, D)``: bounds, one-hot groups, immutables, directions."""
+        ...
