@@ -1,0 +1,85 @@
+"""Preimage finds the inputs behind outputs.
+
+Which prompt would make this image? Which prompt serves several models at once? What is the nearest input that
+would have been decided otherwise? ::
+
+    import preimage
+
+    result = preimage.invert("picture.png", model="miniworld:clip")
+    print(result.text, result.loss)
+
+Everything that searches, scores, measures or loads is a plugin; `preimage.api` holds the contracts. Importing
+this package imports neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from preimage.api import SLOT, Component, Finding, Spent, Template, hookimpl
+    from preimage.budget import Budget
+    from preimage.catalogue import Catalogue, catalogue
+    from preimage.errors import PreimageError
+    from preimage.inversion import invert, rerun
+    from preimage.pipeline import Pipeline, Stage, Term
+    from preimage.recipe import Recipe
+    from preimage.result import Result
+
+_HOMES = {
+    "SLOT": "preimage.api.template",
+    "Budget": "preimage.budget",
+    "Catalogue": "preimage.catalogue",
+    "Component": "preimage.api.component",
+    "Finding": "preimage.api.component",
+    "Pipeline": "preimage.pipeline",
+    "PreimageError": "preimage.errors",
+    "Recipe": "preimage.recipe",
+    "Result": "preimage.result",
+    "Spent": "preimage.api.events",
+    "Stage": "preimage.pipeline",
+    "Template": "preimage.api.template",
+    "Term": "preimage.pipeline",
+    "catalogue": "preimage.catalogue",
+    "hookimpl": "preimage.api.hooks",
+    "invert": "preimage.inversion",
+    "rerun": "preimage.inversion",
+}
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SLOT",
+    "Budget",
+    "Catalogue",
+    "Component",
+    "Finding",
+    "Pipeline",
+    "PreimageError",
+    "Recipe",
+    "Result",
+    "Spent",
+    "Stage",
+    "Template",
+    "Term",
+    "catalogue",
+    "hookimpl",
+    "invert",
+    "rerun",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazily, so that `preimage --help` and a plugin's light module do not pay for what they do not use.
+    if name not in _HOMES:
+        message = f"module 'preimage' has no attribute {name!r}"
+        raise AttributeError(message)
+    from importlib import import_module
+
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
