@@ -1,0 +1,49 @@
+"""Which of our own distributions brings a name that is not installed."""
+
+from __future__ import annotations
+
+__all__ = ["extra_for"]
+
+_EXTRAS: dict[str, dict[str, tuple[str, ...]]] = {
+    "optimizer": {
+        "autodan": ("autodan",),
+        "blip2": ("blip2", "blip-2"),
+        "counterfactual": ("counterfactual",),
+        "gcg": ("gcg",),
+        "interrogator": ("interrogator", "clip-interrogator"),
+        "pez": ("pez",),
+        "random-search": ("random-search",),
+    },
+    "objective": {
+        "objectives": (
+            "class-likelihood",
+            "clip-similarity",
+            "denoising",
+            "fluency",
+            "target-likelihood",
+            "text-similarity",
+        ),
+    },
+    "adapter": {"fuse": ("fuse",)},
+    "model": {
+        "diffusers": ("sd", "diffusers"),
+        "miniworld": ("miniworld",),
+        "open-clip": ("open_clip", "open-clip"),
+        "transformers": ("hf", "transformers"),
+    },
+    "executor": {"dask": ("dask",)},
+    "command": {"miniworld": ("miniworld",)},
+    "observer": {"tensorboard": ("tensorboard",)},
+}
+
+
+def extra_for(kind: str, name: str) -> str:
+    """Return the extra of the host that installs a component, or an empty string.
+
+    >>> extra_for("model", "hf")
+    'transformers'
+    """
+    for extra, names in _EXTRAS.get(kind, {}).items():
+        if name in names:
+            return extra
+    return ""
