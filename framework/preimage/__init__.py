@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from preimage.errors import PreimageError
     from preimage.inversion import invert, rerun
     from preimage.pipeline import Pipeline, Stage, Term
-    from preimage.recipe import Recipe
     from preimage.result import Result
 
 _HOMES = {
@@ -34,7 +33,6 @@ _HOMES = {
     "Finding": "preimage.api.component",
     "Pipeline": "preimage.pipeline",
     "PreimageError": "preimage.errors",
-    "Recipe": "preimage.recipe",
     "Result": "preimage.result",
     "Spent": "preimage.api.events",
     "Stage": "preimage.pipeline",
@@ -56,7 +54,6 @@ __all__ = [
     "Finding",
     "Pipeline",
     "PreimageError",
-    "Recipe",
     "Result",
     "Spent",
     "Stage",

@@ -34,9 +34,7 @@ class TextStart:
     )
 
 
-def initial_ids(
-    space: SearchSpace, rng: torch.Generator, start: TextStart, initial: Tensor | None
-) -> Tensor:
+def initial_ids(space: SearchSpace, rng: torch.Generator, start: TextStart, initial: Tensor | None) -> Tensor:
     """Return the ids, ``(L,)``, that a search starts from.
 
     What the host hands over (`initial`, an earlier stage's result) comes first, then the start text, then

@@ -236,5 +236,3 @@ def check_installation() -> Sequence[Finding]:
     True
     """
     raise NotImplementedError
-
-

@@ -1,0 +1,214 @@
+"""Whether the pieces fit, first by what they declare, then for real."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+
+from preimage.api.component import Component
+from preimage.errors import AssemblyError
+
+if TYPE_CHECKING:
+    from preimage.api import EmbeddingAdapter, Model, Objective, Optimizer
+    from preimage.catalogue import Catalogue
+    from preimage.pipeline import Pipeline, Stage, Term
+    from preimage.problem import Problem
+    from preimage.result import TargetRecord
+
+__all__ = ["Assembly", "assemble", "check"]
+
+
+@attrs.frozen(eq=False)
+class Assembly:
+    """A pipeline with everything loaded and bound: ready to run."""
+
+    pipeline: Pipeline
+    problem: Problem
+    optimizers: tuple[Optimizer[Any], ...]
+    targets: tuple[TargetRecord, ...]
+    models: Mapping[str, str]
+    """Model reference to a hash of its weights."""
+    catalogue: Catalogue
+
+
+def check(pipeline: Pipeline, catalogue: Catalogue) -> None:
+    """Raise unless what the pieces declare fits together; nothing heavy is imported.
+
+    Pieces that are live objects declare nothing and are checked when they are used.
+
+    Raises:
+        AssemblyError: they do not fit; the message says what to change.
+        UnknownNameError: a name is not in the catalogue.
+    """
+    objectives = {
+        term.name: catalogue.describe("objective", term.objective).component
+        for term in pipeline.terms
+        if isinstance(term.objective, str)
+    }
+    for stage in pipeline.stages:
+        if isinstance(stage.optimizer, str):
+            optimizer = catalogue.describe("optimizer", stage.optimizer).component
+            _check_stage(pipeline, optimizer, objectives, catalogue)
+    for term in pipeline.terms:
+        if term.name in objectives:
+            _check_role(term, objectives[term.name], catalogue)
+
+
+def _check_stage(
+    pipeline: Pipeline, optimizer: Component, objectives: Mapping[str, Component], catalogue: Catalogue
+) -> None:
+    """Raise unless the objectives offer what `optimizer` requires, in the kind of space it searches."""
+    for name, objective in objectives.items():
+        spaces = set(objective.trait("space")), set(optimizer.trait("space"))
+        if all(spaces) and not spaces[0] & spaces[1]:
+            message = (
+                f"{optimizer.name} searches {' and '.join(sorted(spaces[1]))}, and {name} is about "
+                f"{' and '.join(sorted(spaces[0]))}: {_alternative(catalogue, objectives)}."
+            )
+            raise AssemblyError(message)
+    required = optimizer.trait("requires")
+    if "gradient" in required:
+        for name, objective in objectives.items():
+            if "gradient" not in objective.trait("offers"):
+                message = (
+                    f"{optimizer.name} needs gradients and {name} offers values only: "
+                    f"{_alternative(catalogue, objectives)}."
+                )
+                raise AssemblyError(message)
+        _check_adapters(pipeline, optimizer)
+    if "next-token" in required and not any(
+        "next-token" in objective.trait("offers") for objective in objectives.values()
+    ):
+        message = (
+            f"{optimizer.name} needs to know what is likely to follow, and none of {list(objectives)} can tell: add an "
+            f"objective of a language model, such as fluency, or {_alternative(catalogue, objectives)}."
+        )
+        raise AssemblyError(message)
+
+
+def _check_adapters(pipeline: Pipeline, optimizer: Component) -> None:
+    first, *others = pipeline.terms
+    for term in others:
+        names = isinstance(first.model, str) and isinstance(term.model, str)
+        if names and term.model != first.model and term.adapter is None:
+            message = (
+                f"{optimizer.name} needs gradients, but {term.name} has a model of its own and no adapter to carry its "
+                f"gradient to the tokens of {first.model}: name an adapter for it (adapter: fuse), or use an optimizer "
+                "that needs no gradient, such as random-search."
+            )
+            raise AssemblyError(message)
+
+
+def _check_role(term: Term, objective: Component, catalogue: Catalogue) -> None:
+    """Raise unless the model's loader has a role that the objective can use."""
+    wanted = set(objective.trait("role"))
+    if not wanted:
+        return
+    if term.model is None:
+        message = (
+            f"The objective {objective.name} needs a model ({' or '.join(sorted(wanted))}): name one, such as "
+            "miniworld:clip or open_clip:ViT-H-14/laion2b_s32b_b79k."
+        )
+        raise AssemblyError(message)
+    if not isinstance(term.model, str):
+        return
+    loader = catalogue.describe("model", term.model.partition(":")[0]).component
+    offered = set(loader.trait("role"))
+    if offered and not offered & wanted:
+        message = (
+            f"{term.model} is loaded by {loader.name}, which loads {' and '.join(sorted(offered))}, and "
+            f"{objective.name} needs {' or '.join(sorted(wanted))}: use a model of that role."
+        )
+        raise AssemblyError(message)
+
+
+def _alternative(catalogue: Catalogue, objectives: Mapping[str, Component]) -> str:
+    """Return a clause that names the optimizers which would fit."""
+    offers = [set(objective.trait("offers")) for objective in objectives.values()]
+    spaces = {space for objective in objectives.values() for space in objective.trait("space")}
+    fitting = []
+    for name in catalogue.names("optimizer"):
+        component = catalogue.describe("optimizer", name).component
+        needs_gradient = "gradient" in component.trait("requires")
+        needs_next = "next-token" in component.trait("requires")
+        if (
+            spaces & set(component.trait("space"))
+            and (not needs_gradient or all("gradient" in offer for offer in offers))
+            and (not needs_next or any("next-token" in offer for offer in offers))
+        ):
+            fitting.append(name)
+    if not fitting:
+        return "no installed optimizer fits, so use another objective"
+    return f"use {' or '.join(fitting)}, or another objective"
+
+
+def assemble(pipeline: Pipeline, targets: Sequence[Any], catalogue: Catalogue) -> Assembly:
+    """Load the models, bind the objectives to the targets and build the optimizers.
+
+    Raises:
+        InputError: there is no target, or one cannot be read.
+        AssemblyError: the pieces do not fit after all.
+    """
+    from preimage.problem import BoundTerm, Problem
+    from preimage.search_space import SearchSpace
+    from preimage.targets import read_targets
+
+    values, records = read_targets(targets)
+    terms: list[BoundTerm] = []
+    models: dict[str, str] = {}
+    for term in pipeline.terms:
+        model = _model(term, pipeline, catalogue)
+        if model is not None:
+            models[model.reference] = model.fingerprint
+        objective = _objective(term, model, values, catalogue)
+        source = terms[0].objective.space if terms else objective.space
+        adapter = _adapter(term, source, objective.space, catalogue)
+        terms.append(BoundTerm(term.name, objective, term.weight, term.template, adapter))
+    tokens = cast("Any", terms[0].objective.space)
+    space = SearchSpace(tokens, pipeline.constraints, [term.template for term in pipeline.terms])
+    problem = Problem(space, terms, batch_size=pipeline.batch_size)
+    if problem.n_targets != len(values):
+        message = (
+            f"The objectives are bound to {problem.n_targets} targets and the pipeline is run on {len(values)}: "
+            "run it on the targets that the objectives were built with."
+        )
+        raise AssemblyError(message)
+    optimizers = tuple(_optimizer(stage, catalogue) for stage in pipeline.stages)
+    return Assembly(pipeline, problem, optimizers, records, models, catalogue)
+
+
+def _model(term: Term, pipeline: Pipeline, catalogue: Catalogue) -> Model | None:
+    if not isinstance(term.model, str):
+        return term.model
+    roles: tuple[str, ...] = ()
+    if isinstance(term.objective, str):
+        roles = catalogue.describe("objective", term.objective).component.trait("role")
+    role = roles[0] if roles else None
+    return cast("Model", catalogue.load_model(term.model, role, device=pipeline.device, dtype=pipeline.dtype))
+
+
+def _objective(term: Term, model: Model | None, values: Sequence[Any], catalogue: Catalogue) -> Objective:
+    if not isinstance(term.objective, str):
+        return term.objective
+    targets = list(values) if term.targets is None else list(term.targets)
+    if len(targets) == 1 and len(values) > 1:
+        targets = targets * len(values)
+    parts = {"model": model, "targets": targets}
+    return cast("Objective", catalogue.build("objective", term.objective, parts, **term.options))
+
+
+def _adapter(term: Term, source: Any, target: Any, catalogue: Catalogue) -> EmbeddingAdapter | None:
+    if not isinstance(term.adapter, str):
+        return term.adapter
+    parts = {"source": source, "target": target}
+    adapter = cast("EmbeddingAdapter", catalogue.build("adapter", term.adapter, parts, **term.adapter_options))
+    adapter.fit()
+    return adapter
+
+
+def _optimizer(stage: Stage, catalogue: Catalogue) -> Optimizer[Any]:
+    if not isinstance(stage.optimizer, str):
+        return stage.optimizer
+    return cast("Optimizer[Any]", catalogue.build("optimizer", stage.optimizer, **stage.options))

@@ -1,0 +1,80 @@
+"""When a search ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from preimage.api.events import Spent
+from preimage.errors import BudgetError
+
+__all__ = ["Budget"]
+
+
+def _positive(_budget: Budget, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    if value is not None and not value > 0:
+        message = f"{attribute.name}={value} allows nothing: give a number above 0, or leave it out for no such limit."
+        raise BudgetError(message)
+
+
+def _count(help_text: str) -> Any:
+    return attrs.field(default=None, validator=_positive, metadata={"help": help_text})
+
+
+@attrs.frozen(kw_only=True)
+class Budget:
+    """Limits of one stage, per target; whichever is reached first ends it.
+
+    `num_steps` and `max_candidates` are kept exactly, so that methods can be compared at equal cost;
+    `max_passes` and `max_seconds` are looked at after each step.
+
+    Raises:
+        BudgetError: a limit allows nothing, or there is none at all.
+
+    >>> Budget(num_steps=250, patience=50).describe()
+    'num_steps=250, patience=50'
+    """
+
+    num_steps: int | None = _count("Steps of the optimizer.")
+    max_candidates: int | None = _count("Candidates whose loss is asked for.")
+    max_passes: int | None = _count("Rows through a model, forward and backward.")
+    max_seconds: float | None = _count("Wall-clock time.")
+    patience: int | None = _count("Stop after this many steps without an improvement.")
+    target_loss: float | None = attrs.field(
+        default=None, metadata={"help": "Stop as soon as the best loss is this low."}
+    )
+
+    def __attrs_post_init__(self) -> None:
+        limits = (self.num_steps, self.max_candidates, self.max_passes, self.max_seconds)
+        if all(limit is None for limit in limits):
+            message = (
+                "The budget has no limit, so the search might never end: give at least one of num_steps, "
+                "max_candidates, max_passes and max_seconds."
+            )
+            raise BudgetError(message)
+
+    def spent_by(self, steps: int, spent: Spent) -> str | None:
+        """Return which limit `steps` and `spent` have reached, or None."""
+        reached = {
+            "num_steps": (self.num_steps, steps),
+            "max_candidates": (self.max_candidates, spent.candidates),
+            "max_passes": (self.max_passes, spent.forward + spent.backward),
+            "max_seconds": (self.max_seconds, spent.seconds),
+        }
+        for name, (limit, value) in reached.items():
+            if limit is not None and value >= limit:
+                return name
+        return None
+
+    def candidates_left(self, spent: Spent) -> int | None:
+        """Return how many more candidates may be scored, or None for any number."""
+        return None if self.max_candidates is None else max(0, self.max_candidates - spent.candidates)
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the limits that are set."""
+        return {name: value for name, value in attrs.asdict(self).items() if value is not None}
+
+    def describe(self) -> str:
+        """Return the limits that are set, for tables and messages."""
+        return ", ".join(f"{name}={value}" for name, value in self.to_dict().items())

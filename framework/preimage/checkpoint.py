@@ -1,0 +1,152 @@
+"""Runs saved so that they go on where they stopped: ten steps equal five, a kill, and five more.
+
+One safetensors file: tensors as they are, everything else as JSON in its header. No pickles. It is written to a
+temporary name and renamed, so that a kill leaves the previous one whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import torch
+
+from preimage.api.events import Spent
+from preimage.errors import CheckpointError, PluginError
+from preimage.loop import Search
+from preimage.track import Best, Point, Track
+
+if TYPE_CHECKING:
+    from preimage.api.optimizer import Optimizer
+    from preimage.problem import Problem
+
+__all__ = ["Checkpoint", "load", "save"]
+
+FORMAT = "preimage-run-1"
+
+
+@attrs.frozen(eq=False)
+class Checkpoint:
+    """What was saved: the stage it had reached and the searches of that stage."""
+
+    stage: int
+    searches: tuple[Search, ...]
+
+
+def save(
+    path: str | os.PathLike[str], identity: str, stage: int, searches: tuple[Search, ...], problem: Problem
+) -> None:
+    """Write the searches of a stage to `path`, replacing what was there.
+
+    Arguments:
+        path: the file.
+        identity: a hash of everything that shaped the run, compared when it is loaded.
+        stage: the place of the stage in its pipeline.
+        searches: at the end of a step.
+        problem: whose memory goes along, so that a resumed run meets the same numbers.
+
+    Raises:
+        PluginError: a state holds something other than tensors, numbers, texts and tuples of these.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {f"memory/{name}": tensor for name, tensor in problem.memory.to_tensors().items()}
+    header: dict[str, Any] = {"stage": stage, "batch_size": problem.batch_size, "searches": []}
+    for number, search in enumerate(searches):
+        fields = {
+            field.name: _pack(getattr(search.state, field.name), f"{number}/{field.name}", tensors, type(search.state))
+            for field in attrs.fields(type(search.state))
+        }
+        tensors[f"{number}/rng"] = search.rng.get_state()
+        header["searches"].append({"state": fields, "tracks": [attrs.asdict(track) for track in search.tracks]})
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    metadata = {"format": FORMAT, "identity": identity, "run": json.dumps(header)}
+    # Views of one storage cannot be saved, and a state may well hold some.
+    save_file(
+        {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()},
+        temporary,
+        metadata,
+    )
+    temporary.replace(target)
+
+
+def load(path: str | os.PathLike[str], identity: str, optimizers: list[Optimizer[Any]], problem: Problem) -> Checkpoint:
+    """Read what `save` wrote and put the memory back.
+
+    Raises:
+        CheckpointError: there is no such file, it is not a saved run, or it belongs to a different run.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        message = f"{path} cannot be read as a saved run ({error}): give the file of an earlier run."
+        raise CheckpointError(message) from error
+    if metadata.get("format") != FORMAT:
+        message = f"{path} is not a saved run: give the file of an earlier run."
+        raise CheckpointError(message)
+    if metadata["identity"] != identity:
+        message = (
+            f"{path} was saved by a run with other options, models, targets or seed: repeat the options of that run "
+            "(only the budget may differ), or save to another file."
+        )
+        raise CheckpointError(message)
+    header = json.loads(metadata["run"])
+    device = problem.space.device
+    memory = {name.removeprefix("memory/"): value for name, value in tensors.items() if name.startswith("memory/")}
+    problem.memory.restore(memory)
+    problem.batch_size = header["batch_size"]
+    state_type = optimizers[header["stage"]].State
+    searches = []
+    for number, saved in enumerate(header["searches"]):
+        rng = torch.Generator()
+        rng.set_state(tensors[f"{number}/rng"])
+        state = state_type(**{name: _unpack(value, tensors, device) for name, value in saved["state"].items()})
+        searches.append(Search(state, rng, [_track(track) for track in saved["tracks"]]))
+    return Checkpoint(header["stage"], tuple(searches))
+
+
+def _pack(value: Any, name: str, tensors: dict[str, torch.Tensor], owner: type) -> Any:
+    if isinstance(value, torch.Tensor):
+        tensors[name] = value
+        return {"tensor": name}
+    if isinstance(value, tuple):
+        return [_pack(item, f"{name}/{index}", tensors, owner) for index, item in enumerate(value)]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    message = (
+        f"The state {owner.__name__} holds a {type(value).__name__}, which cannot be saved: states are frozen "
+        "records of tensors, numbers, texts and tuples of these."
+    )
+    raise PluginError(message)
+
+
+def _unpack(value: Any, tensors: dict[str, torch.Tensor], device: torch.device) -> Any:
+    if isinstance(value, dict):
+        return tensors[value["tensor"]].to(device)
+    if isinstance(value, list):
+        return tuple(_unpack(item, tensors, device) for item in value)
+    return value
+
+
+def _track(saved: dict[str, Any]) -> Track:
+    best = saved["best"]
+    return Track(
+        **{
+            **saved,
+            "best": best and Best(**{**best, "ids": tuple(best["ids"]), "terms": tuple(best["terms"])}),
+            "spent": Spent(**saved["spent"]),
+            "before_stage": Spent(**saved["before_stage"]),
+            "trajectory": [Point(**{**point, "spent": Spent(**point["spent"])}) for point in saved["trajectory"]],
+            # A larger budget may let the run go on, so why it stopped is decided anew.
+            "stop_reason": None,
+        }
+    )

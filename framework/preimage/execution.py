@@ -1,0 +1,176 @@
+"""An assembled pipeline carried out: stage after stage, saved on the way, told to observers, turned into results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import torch
+
+from preimage import checkpoint as checkpoints
+from preimage.api.events import RunEvent
+from preimage.errors import AssemblyError, BudgetError
+from preimage.loop import Listener, Search, advance, begin
+from preimage.result import Provenance, Result
+from preimage.track import Track
+
+if TYPE_CHECKING:
+    from preimage.assembly import Assembly
+
+__all__ = ["execute"]
+
+
+def execute(
+    assembly: Assembly,
+    *,
+    seed: int,
+    listeners: Sequence[Listener] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int = 50,
+    resume: bool = False,
+) -> list[Result]:
+    """Carry out all stages and return one result per target; arguments as for `Pipeline.run`.
+
+    Raises:
+        BudgetError: the budget ended before there was any prompt.
+    """
+    pipeline, problem, catalogue = assembly.pipeline, assembly.problem, assembly.catalogue
+    identity = _identity(assembly, seed)
+    started = catalogue.observe("run_started")
+    stepped = catalogue.observe("step_finished")
+    finished = catalogue.observe("run_finished")
+    heard = [*listeners, *([stepped] if stepped else [])]
+    if started:
+        budget = pipeline.stages[-1].budget.to_dict()
+        started(RunEvent(_names(assembly)[-1], problem.n_targets, seed, budget))
+
+    tracks = [Track(target) for target in range(problem.n_targets)]
+    searches: tuple[Search, ...] = ()
+    first = 0
+    if resume and checkpoint is not None and Path(checkpoint).exists():
+        saved = checkpoints.load(checkpoint, identity, list(assembly.optimizers), problem)
+        first, searches = saved.stage, saved.searches
+        tracks = sorted((track for search in searches for track in search.tracks), key=lambda track: track.target)
+    interrupted = False
+    stage = first
+    try:
+        for stage in range(first, len(pipeline.stages)):
+            optimizer = assembly.optimizers[stage]
+            if not (stage == first and searches):
+                searches = tuple(begin(problem, optimizer, tracks, seed, stage=stage))
+            save = _Saver(checkpoint, checkpoint_every, identity, stage, searches, assembly)
+            advance(
+                problem,
+                optimizer,
+                searches,
+                pipeline.stages[stage].budget,
+                listeners=heard,
+                after_step=save.step if checkpoint is not None else None,
+            )
+            save.now()
+    except KeyboardInterrupt:
+        if any(track.best is None for track in tracks):
+            raise
+        interrupted = True
+        if searches:
+            _Saver(checkpoint, checkpoint_every, identity, stage, searches, assembly).now()
+    results = [_result(assembly, track, seed, interrupted=interrupted) for track in tracks]
+    if finished:
+        finished(results)
+    return results
+
+
+@attrs.define
+class _Saver:
+    """Writes a stage to the checkpoint now and then; does nothing without a path."""
+
+    path: str | os.PathLike[str] | None
+    every: int
+    identity: str
+    stage: int
+    searches: tuple[Search, ...]
+    assembly: Assembly
+    steps: int = 0
+
+    def step(self) -> None:
+        self.steps += 1
+        if self.steps % self.every == 0:
+            self.now()
+
+    def now(self) -> None:
+        if self.path is not None:
+            checkpoints.save(self.path, self.identity, self.stage, self.searches, self.assembly.problem)
+
+
+def _result(assembly: Assembly, track: Track, seed: int, *, interrupted: bool) -> Result:
+    """Return the best of a track, its loss computed from its text once more."""
+    problem = assembly.problem
+    if track.best is None:
+        message = (
+            f"The budget {assembly.pipeline.stages[-1].budget.describe()} ended before the first prompt could be "
+            "scored: allow more candidates."
+        )
+        raise BudgetError(message)
+    target = torch.tensor([track.target], device=problem.space.device)
+    afresh = problem.score_texts([track.best.text], target)
+    return Result(
+        text=track.best.text,
+        ids=track.best.ids,
+        loss=float(afresh.losses[0]),
+        terms=dict(zip((term.name for term in problem.terms), afresh.terms[0].tolist(), strict=True)),
+        target=assembly.targets[track.target],
+        stop_reason="interrupted" if interrupted else (track.stop_reason or "done"),
+        best_step=track.best.step,
+        spent=track.spent,
+        trajectory=tuple(track.trajectory),
+        provenance=Provenance(
+            recipe=_recipe(assembly), seed=seed, versions=_versions(assembly), models=dict(assembly.models)
+        ),
+    )
+
+
+def _identity(assembly: Assembly, seed: int) -> str:
+    """Return a hash of everything that shapes the run besides its budgets."""
+    recipe = _recipe(assembly)
+    for stage in recipe.get("stages", ()):
+        stage.pop("budget", None)
+    shape = [recipe, seed, [attrs.asdict(target) for target in assembly.targets], dict(assembly.models)]
+    return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
+
+
+def _recipe(assembly: Assembly) -> dict[str, Any]:
+    try:
+        return assembly.pipeline.to_dict()
+    except AssemblyError:
+        # Live objects have no names to be found again by; the result says so with an empty recipe.
+        return {}
+
+
+def _names(assembly: Assembly) -> list[str]:
+    return [
+        stage.optimizer if isinstance(stage.optimizer, str) else type(stage.optimizer).__name__
+        for stage in assembly.pipeline.stages
+    ]
+
+
+def _versions(assembly: Assembly) -> dict[str, str]:
+    """Return the versions of everything that had a part in the result."""
+    import preimage
+
+    named: list[tuple[str, Any]] = [("optimizer", stage.optimizer) for stage in assembly.pipeline.stages]
+    for term in assembly.pipeline.terms:
+        loader = term.model.partition(":")[0] if isinstance(term.model, str) else None
+        named += [("objective", term.objective), ("model", loader), ("adapter", term.adapter)]
+    provided = [assembly.catalogue.describe(kind, name) for kind, name in named if isinstance(name, str)]
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "preimage": preimage.__version__,
+        **{item.distribution: item.version for item in provided},
+    }

@@ -1,0 +1,139 @@
+"""The one-line answer to "which prompt would make this picture?"."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+from preimage.budget import Budget
+from preimage.errors import InputError
+from preimage.pipeline import Pipeline, Stage, Term
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from preimage.loop import Listener
+    from preimage.result import Result
+    from preimage.search_space import Constraints
+
+__all__ = ["DEFAULT_BUDGET", "DEFAULT_MODEL", "invert", "rerun"]
+
+DEFAULT_MODEL = "open_clip:ViT-H-14/laion2b_s32b_b79k"
+"""The text tower that Stable Diffusion 2 listens to, so the prompt-recovery study optimises against it."""
+
+DEFAULT_BUDGET = Budget(num_steps=250)
+
+
+@overload
+def invert(image: str | os.PathLike[str] | Image, **options: Any) -> Result: ...
+@overload
+def invert(image: Sequence[str | os.PathLike[str] | Image], **options: Any) -> list[Result]: ...
+def invert(
+    image: Any,
+    *,
+    optimizer: str = "gcg",
+    objective: str = "clip-similarity",
+    model: str = DEFAULT_MODEL,
+    template: str = "{optim_str}",
+    budget: Budget | None = None,
+    num_steps: int | None = None,
+    max_candidates: int | None = None,
+    max_seconds: float | None = None,
+    constraints: Constraints | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    dtype: str = "float32",
+    batch_size: int | None = None,
+    listeners: Sequence[Listener] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    **options: Any,
+) -> Any:
+    """Return the prompt that a picture is most like, by the model's judgement.
+
+    Several pictures are searched for in lockstep, each for its own prompt, and give a list of results.
+
+    Arguments:
+        image: a path or PIL image, or a list of them.
+        optimizer: the search, by name; `options` are its options.
+        objective: what makes a prompt good, by name.
+        model: the reference of the model that the objective asks.
+        template: where the prompt stands in the text that is scored.
+        budget: when to stop; or give `num_steps`, `max_candidates` or `max_seconds`.
+        num_steps: see `Budget`.
+        max_candidates: see `Budget`.
+        max_seconds: see `Budget`.
+        constraints: which words a prompt may hold.
+        seed: of all randomness.
+        device: where the model is loaded.
+        dtype: the model's precision.
+        batch_size: candidates in one forward pass at most.
+        listeners: called with a `StepEvent` after each step.
+        checkpoint: a file that the run is saved to.
+        resume: go on from the checkpoint, if there is one.
+        **options: of the optimizer, such as ``topk=64``.
+
+    Raises:
+        PreimageError: see `preimage.errors`.
+    """
+    given = {"num_steps": num_steps, "max_candidates": max_candidates, "max_seconds": max_seconds}
+    limits: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if budget is not None and limits:
+        message = f"Both budget={budget.describe()} and {limits} are given: give one of them."
+        raise InputError(message)
+    pipeline = Pipeline(
+        stages=[
+            Stage(
+                optimizer=optimizer,
+                budget=budget or (Budget(**limits) if limits else DEFAULT_BUDGET),
+                options=options,
+            )
+        ],
+        terms=[Term(objective=objective, model=model, template=template)],
+        constraints=constraints,
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+    )
+    several = isinstance(image, Sequence) and not isinstance(image, str | bytes | tuple)
+    results = pipeline.run(
+        list(image) if several else [image],
+        seed=seed,
+        listeners=listeners,
+        checkpoint=checkpoint,
+        resume=resume,
+    )
+    return results if several else results[0]
+
+
+def rerun(result: Result, target: Any = None) -> Result:
+    """Search again as `result` was found: the same pipeline, target and seed.
+
+    Arguments:
+        result: from names and options; one from live objects cannot name what made it.
+        target: the picture, where its file is no longer where it was.
+
+    Raises:
+        InputError: the result names no recipe, or the picture is another one.
+    """
+    if not result.provenance.recipe:
+        message = "This result was made with live objects, which it cannot name: build the pipeline and run it again."
+        raise InputError(message)
+    pipeline = Pipeline.from_dict(result.provenance.recipe)
+    source = result.target.name if target is None else target
+    if result.target.kind == "image":
+        from preimage.image import load_image, sha256
+
+        if not source:
+            message = "This result was made from a picture without a file: give the picture as `target`."
+            raise InputError(message)
+        found = sha256(load_image(source))
+        if found != result.target.sha256:
+            message = (
+                f"{source} is not the picture this result was made from (its pixels hash to {found[:12]}…, "
+                f"not {result.target.sha256[:12]}…): give that picture as `target`."
+            )
+            raise InputError(message)
+    (again,) = pipeline.run([source], seed=result.provenance.seed)
+    return again

@@ -1,0 +1,150 @@
+"""What a search found, and everything needed to find it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from preimage.api.events import Spent
+from preimage.errors import InputError, MissingDependencyError
+from preimage.track import Point
+
+if TYPE_CHECKING:
+    import os
+
+    import pandas as pd
+
+__all__ = ["Provenance", "Result", "TargetRecord", "to_frame"]
+
+FORMAT = "preimage-result-1"
+
+
+@attrs.frozen
+class TargetRecord:
+    """Which picture, text or label a result belongs to."""
+
+    kind: str
+    """``"image"``, ``"text"`` or ``"label"``."""
+    name: str
+    """The picture's path where there is one, otherwise the text or label itself."""
+    sha256: str = ""
+    """Of a picture's pixels (after conversion to RGB), so that a re-run notices another picture."""
+
+
+@attrs.frozen
+class Provenance:
+    """The distributions, options, models and seed that made a result."""
+
+    recipe: Mapping[str, Any]
+    """The pipeline by names and options, as `Pipeline.from_dict` reads it; empty where live objects went in."""
+    seed: int
+    versions: Mapping[str, str]
+    """Distribution to version: Preimage, its plugins, torch, and Python."""
+    models: Mapping[str, str]
+    """Model reference to a hash of its weights."""
+
+
+@attrs.frozen
+class Result:
+    """The best prompt for one target.
+
+    `loss` and `terms` are those of `text` read back: typed into the templates and tokenised afresh.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    loss: float
+    terms: Mapping[str, float]
+    """Each term's own value, unweighted."""
+    target: TargetRecord
+    stop_reason: str
+    """Which limit ended the last stage, ``"done"``, or ``"interrupted"``."""
+    best_step: int
+    spent: Spent
+    trajectory: tuple[Point, ...]
+    provenance: Provenance
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that JSON can hold."""
+        return {"format": FORMAT, **attrs.asdict(self, recurse=True)}
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """Return the result as JSON, which `from_json` reads."""
+        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the result to a file as JSON."""
+        Path(path).write_text(self.to_json(indent=1), encoding="utf-8")
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Result:
+        """Return the result that `to_dict` was called on.
+
+        Raises:
+            InputError: the data are not those of a result.
+        """
+        import cattrs
+
+        if data.get("format") != FORMAT:
+            message = (
+                f"These data have the format {data.get('format')!r}, not {FORMAT!r}: give what Result.to_dict, or "
+                "`preimage invert --json`, has written."
+            )
+            raise InputError(message)
+        converter = cattrs.Converter()
+        converter.register_structure_hook(Mapping[str, Any], lambda value, _: dict(value))
+        return converter.structure({key: value for key, value in data.items() if key != "format"}, cls)
+
+    @classmethod
+    def from_json(cls, text: str) -> Result:
+        """Return the result that `to_json` was called on."""
+        return cls.from_dict(json.loads(text))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Result:
+        """Read what `save` has written."""
+        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the trajectory as a table, one row a step.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+        """
+        rows = [{**attrs.asdict(point, recurse=False), **attrs.asdict(point.spent)} for point in self.trajectory]
+        return _frame(rows).drop(columns="spent")
+
+
+def to_frame(results: Sequence[Result]) -> pd.DataFrame:
+    """Return results as a table, one row each: text, loss, terms, target, cost, seed.
+
+    Raises:
+        MissingDependencyError: pandas is not installed.
+    """
+    rows = [
+        {
+            "target": result.target.name,
+            "text": result.text,
+            "loss": result.loss,
+            **{f"term:{name}": value for name, value in result.terms.items()},
+            "stop_reason": result.stop_reason,
+            "best_step": result.best_step,
+            **attrs.asdict(result.spent),
+            "seed": result.provenance.seed,
+        }
+        for result in results
+    ]
+    return _frame(rows)
+
+
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    try:
+        import pandas as pd
+    except ImportError as error:
+        message = 'Tables need pandas, which is not installed: pip install "preimage[pandas]".'
+        raise MissingDependencyError(message) from error
+    return pd.DataFrame(rows)
