@@ -1,0 +1,101 @@
+"""Ready-made data: held-out pictures with their truth, demo pictures, and image folders."""
+
+import itertools
+import json
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from preimage_miniworld.captions import canonical_caption, caption
+from preimage_miniworld.scene import Scene, SceneObject, sample_scenes
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["demo_scenes", "held_out", "write_folder"]
+
+
+def held_out(count: int, seed: int = 0, objects: int | None = None) -> list[tuple[Scene, "Image", str]]:
+    """Give distinct scenes that no model has seen, each with a picture and a caption.
+
+    Args:
+        count: How many.
+        seed: Equal seeds give equal data; a longer list begins with the shorter one.
+        objects: How many objects each scene has, one or two; None mixes both.
+
+    Example:
+        >>> [scene.split for scene, picture, text in held_out(2)]
+        ['held-out', 'held-out']
+    """
+    return _examples("held-out", count, seed, objects)
+
+
+def demo_scenes() -> list[tuple[Scene, "Image", str]]:
+    """Give the three held-out scenes of the demo with their pictures and true captions."""
+    from preimage_miniworld.render import render
+
+    return [(scene, render(scene, 0), canonical_caption(scene)) for scene in _DEMO]
+
+
+def write_folder(path: Path | str, count: int, split: str = "held-out", seed: int = 0) -> list[Path]:
+    """Write pictures as an image folder: PNG files and a ``metadata.jsonl``.
+
+    Each line of ``metadata.jsonl`` has ``file_name``, ``text`` and the attributes of the scene.
+
+    Args:
+        path: The folder, which is made when it is not there.
+        count: How many pictures.
+        split: "train", "validation" or "held-out".
+        seed: Equal seeds give equal folders.
+
+    Returns:
+        The pictures' paths.
+
+    Raises:
+        ValueError: there is no such split, or the count is below one.
+        FileExistsError: the folder already has a ``metadata.jsonl``.
+    """
+    if count < 1:
+        message = f"The folder is to get {count} pictures, which is none; ask for one or more."
+        raise ValueError(message)
+    folder = Path(path)
+    listing = folder / "metadata.jsonl"
+    if listing.exists():
+        message = (
+            f"{listing} is already there, and writing would mix two sets of pictures; "
+            "choose another folder or remove it first."
+        )
+        raise FileExistsError(message)
+    examples = _examples(split, count, seed, None)
+    folder.mkdir(parents=True, exist_ok=True)
+    written, lines = [], []
+    for index, (scene, picture, text) in enumerate(examples):
+        written.append(folder / f"{index:04d}.png")
+        picture.save(written[-1])
+        record = {"file_name": written[-1].name, "text": text, **scene.to_dict()}
+        lines.append(json.dumps(record) + "\n")
+    listing.write_text("".join(lines), encoding="utf-8")
+    return written
+
+
+def _examples(split: str, count: int, seed: int, objects: int | None) -> list[tuple[Scene, "Image", str]]:
+    from preimage_miniworld.render import render
+
+    scenes = itertools.islice(sample_scenes(split, seed, objects, distinct=True), count)
+    rng = random.Random(f"captions/{seed}")
+    return [(scene, render(scene, seed), caption(scene, rng)) for scene in scenes]
+
+
+# All three are of the held-out split; a test sees to it.
+_DEMO = (
+    Scene([SceneObject("blue", "heart", "striped", "large")], None, "beach", "sad"),
+    Scene([SceneObject("purple", "flower", "solid", "large")], None, "night", "happy"),
+    Scene(
+        [
+            SceneObject("blue", "flower", "dotted", "large"),
+            SceneObject("red", "star", "solid", "small"),
+        ],
+        "left of",
+        "snow",
+    ),
+)

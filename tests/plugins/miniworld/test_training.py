@@ -1,0 +1,73 @@
+"""Training: labels, texts, tokenizer, and a run that is cut off and goes on."""
+
+import random
+
+import pytest
+
+from preimage_miniworld.parser import attributes_of, parse
+from preimage_miniworld.scene import sample_scene
+from preimage_miniworld.training.labels import CLASSES, labels_of
+from preimage_miniworld.training.noise import short_prompt, training_text
+from preimage_miniworld.training.pool import sibling
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("open_clip")
+
+
+def test_labels_fit_their_classes_and_ignore_the_order():
+    """Equal scenes have equal labels, each below its number of classes."""
+    for seed in range(200):
+        scene = sample_scene(random.Random(seed))
+        labels = labels_of(scene)
+        assert len(labels) == len(CLASSES)
+        assert all(0 <= label < count for label, count in zip(labels, CLASSES, strict=True))
+        if scene.relation and scene.mood == "none":
+            assert labels_of(scene.reversed()) == labels
+
+
+def test_training_texts_tell_the_truth():
+    """Complete texts name the scene, short prompts nothing that is not in it."""
+    rng = random.Random(0)
+    for _ in range(300):
+        scene = sample_scene(rng)
+        text, complete = training_text(scene, rng, ["code", "list"])
+        if complete:
+            assert parse(text).background == scene.background
+        truth = {pair for pair in attributes_of(scene).names() if pair[0] != "relation"}
+        said = {pair for pair in parse(short_prompt(scene, rng)).names() if pair[0] != "relation"}
+        assert said <= truth
+
+
+def test_a_sibling_differs_in_one_attribute():
+    """A sibling is another training scene with the same number of objects."""
+    rng = random.Random(0)
+    for _ in range(100):
+        scene = sample_scene(rng)
+        other = sibling(scene, rng)
+        assert other != scene
+        assert other.split == "train"
+        assert len(other.objects) == len(scene.objects)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_that_was_cut_off_ends_like_one_that_was_not(tmp_path, monkeypatch):
+    """Two steps and then two more give the weights of four in one go."""
+    from safetensors.torch import load_file
+
+    from preimage_miniworld.training.clip import ClipTraining, train_clip
+
+    whole = ClipTraining(pictures=64, texts=2, steps=4, batch=16, warm_up=1, save_every=2)
+
+    def stop(*_arguments):
+        raise KeyboardInterrupt
+
+    train_clip(tmp_path / "one", tmp_path / "build-one", whole)
+    with monkeypatch.context() as patch:
+        patch.setattr("preimage_miniworld.training.clip.export_clip", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_clip(tmp_path / "two", tmp_path / "build-two", whole, also=tmp_path / "also")
+    train_clip(tmp_path / "two", tmp_path / "build-two", whole)
+
+    one, two = (load_file(tmp_path / name / "open_clip_model.safetensors") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert all(torch.allclose(one[name], two[name], atol=1e-3) for name in one)
