@@ -1,0 +1,159 @@
+"""A CLIP model of open_clip in the role of an encoder of pictures and texts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from preimage.errors import InputError
+from preimage.text_space import TokenizerSpace
+from preimage_open_clip.shared_prefix import SharedPrefixes
+from preimage_open_clip.tokenizer import clean_of, frame_of, rust_tokenizer
+from preimage_open_clip.tower import TextTower, text_module
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["OpenClipEncoder"]
+
+# Vectors of pictures kept; 4096 of them at 1024 floats are 16 MB.
+_REMEMBERED = 4096
+
+
+class OpenClipEncoder:
+    """The role ``image-text-encoder`` for a model of open_clip; all vectors have unit length.
+
+    The model is frozen: evaluation mode, no parameter requires a gradient.
+
+    Arguments:
+        model: a `CLIP`, `CustomTextCLIP` or `CoCa` of open_clip.
+        tokenizer: open_clip's tokenizer for it.
+        preprocess: open_clip's transform from a picture to the image tower's input, ``(3, H, W)``.
+        reference: the ``open_clip:name`` it was loaded by.
+        image_batch: pictures that go through the image tower at once.
+        share_prefixes: compute beginnings that prompts of a batch have in common only once.
+
+    Raises:
+        AssemblyError: the text tower or the tokenizer cannot be searched.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        preprocess: Callable[[Image.Image], Tensor],
+        *,
+        reference: str,
+        image_batch: int = 64,
+        share_prefixes: bool = True,
+    ) -> None:
+        self.reference = reference
+        self._model = model.eval().requires_grad_(False)
+        self._preprocess = preprocess
+        self._image_batch = image_batch
+        self._remembered: OrderedDict[bytes, Tensor] = OrderedDict()
+
+        text = text_module(model, reference)
+        rust, clean = rust_tokenizer(tokenizer, reference), clean_of(tokenizer)
+        embedding = text.token_embedding.weight
+
+        def space(max_length: int, special_ids: set[int]) -> TokenizerSpace:
+            return TokenizerSpace(
+                rust, embedding, name=reference, max_length=max_length, special_ids=special_ids, clean=clean
+            )
+
+        frame = frame_of(tokenizer, space(text.context_length, set()), text.context_length)
+        # Padding may be an ordinary token (id 0 is "!" to CLIP), so only start and end are special.
+        special_ids = {*frame.before, *frame.after[:1]}
+        largest_id = int(space(1, special_ids).allowed.nonzero().max())
+        self._tower = TextTower(model, frame, reference, largest_id=largest_id)
+        self.space = space(frame.max_length, special_ids | set(self._tower.masked_ids))
+        self._shared = SharedPrefixes(self._tower) if share_prefixes and self._tower.shares else None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the weights as they are in memory."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, tensor in sorted(self._model.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def encode_tokens(self, ids: Tensor) -> Tensor:
+        """Return the unit vectors, ``(B, D)``, of token ids ``(B, L)``, without a gradient."""
+        self._check_length(ids.shape[1])
+        with torch.no_grad():
+            if self._shared is not None and self._shared.pays(ids):
+                return functional.normalize(self._shared.encode(ids), dim=-1)
+            return self._unit(functional.embedding(ids, self.space.embedding))
+
+    def encode_embeddings(self, embeddings: Tensor) -> Tensor:
+        """Return the unit vectors, ``(B, D)``, of input embeddings ``(B, L, d)``; differentiable."""
+        self._check_length(embeddings.shape[1])
+        return self._unit(embeddings)
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
+        """Return the unit vectors, ``(N, D)``, of pictures, without a gradient.
+
+        Pictures are recognised by their content, so that one seen before is not encoded again.
+
+        Raises:
+            InputError: something is not a picture, or a picture cannot be read.
+        """
+        keys = [_content_hash(image) for image in images]
+        new = {key: image for key, image in zip(keys, images, strict=True) if key not in self._remembered}
+        vectors = {key: self._remembered[key] for key in keys if key in self._remembered}
+        pending = list(new.items())
+        for start in range(0, len(pending), self._image_batch):
+            chunk = pending[start : start + self._image_batch]
+            encoded = self._encode_pixels([image for _, image in chunk])
+            vectors |= {key: vector for (key, _), vector in zip(chunk, encoded, strict=True)}
+        for key in keys:
+            self._remembered[key] = vectors[key]
+            self._remembered.move_to_end(key)
+        while len(self._remembered) > _REMEMBERED:
+            self._remembered.popitem(last=False)
+        return torch.stack([vectors[key] for key in keys])
+
+    def _encode_pixels(self, images: list[Image.Image]) -> Tensor:
+        pixels = torch.stack([self._preprocess(image) for image in images])
+        like = next(self._model.visual.parameters())
+        with torch.no_grad():
+            # CoCa normalises unless told otherwise; twice does no harm.
+            return functional.normalize(self._model.encode_image(pixels.to(like)), dim=-1)
+
+    def _unit(self, embeddings: Tensor) -> Tensor:
+        return functional.normalize(self._tower.encode(embeddings), dim=-1)
+
+    def _check_length(self, length: int) -> None:
+        if length > self.space.max_length:
+            message = (
+                f"A text of {length} tokens was given to {self.reference}, which reads "
+                f"{self.space.max_length} besides the special ones: shorten the prompt or its template."
+            )
+            raise InputError(message)
+
+
+def _content_hash(image: Image.Image) -> bytes:
+    if not isinstance(image, Image.Image):
+        message = (
+            f"A picture was expected, but {image!r} is a {type(image).__name__}: open it first, for example with "
+            "PIL.Image.open."
+        )
+        raise InputError(message)
+    digest = hashlib.blake2b(f"{image.mode} {image.size} {image.info.get('transparency')} ".encode())
+    digest.update(repr(image.getpalette()).encode())
+    try:
+        digest.update(image.tobytes())
+    except OSError as error:
+        name = getattr(image, "filename", "") or "The picture"
+        message = f"{name} cannot be read: {error}. The file is damaged or incomplete: save it again."
+        raise InputError(message) from error
+    return digest.digest()
