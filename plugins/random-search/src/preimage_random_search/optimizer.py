@@ -106,8 +106,8 @@ def _closeness(embedding: Tensor, prompts: Tensor, metric: str) -> Tensor:
 
     Only the order within a position means anything, so terms that depend on the token alone are left out.
     """
-    products = embedding[prompts] @ embedding.T
-    norms = torch.linalg.vector_norm(embedding, dim=-1)
+    products: Tensor = embedding[prompts] @ embedding.T
+    norms: Tensor = torch.linalg.vector_norm(embedding, dim=-1)
     if metric == "cosine":
         return products / norms.clamp_min(torch.finfo(embedding.dtype).tiny)
     return 2 * products - norms.square()

@@ -1,0 +1,51 @@
+"""What the distribution declares, and that declaring it costs nothing."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import attrs
+import pytest
+
+import preimage_gcg
+from preimage.start import TextStart
+from preimage_gcg.plugin import provide_optimizers
+
+
+def test_the_record_names_what_exists():
+    """Target and options can be imported, and the traits agree with the class."""
+    (component,) = provide_optimizers()
+    module, _, attribute = component.target.partition(":")
+    target = getattr(importlib.import_module(module), attribute)
+    module, _, attribute = component.config.partition(":")
+    config = getattr(importlib.import_module(module), attribute)
+
+    assert component.name == "gcg"
+    assert component.trait("space") == ("text",)
+    assert set(component.trait("requires")) == target.requires
+    assert issubclass(config, TextStart)
+    assert target(config()).config == config()
+
+
+def test_every_option_is_explained():
+    """Each has a help text and a default."""
+    for field in attrs.fields(preimage_gcg.GCGConfig):
+        assert field.metadata["help"].endswith(".")
+        assert field.default is not attrs.NOTHING
+
+
+def test_the_record_is_read_without_torch():
+    """Neither torch nor numpy is imported to list the plugin or its options."""
+    code = "import sys, preimage_gcg.config, preimage_gcg.plugin; print(sorted({'torch', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_package_offers_its_names_lazily():
+    """What is listed can be had, and anything else is an attribute error."""
+    assert all(hasattr(preimage_gcg, name) for name in preimage_gcg.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'gcg2'"):
+        _ = preimage_gcg.gcg2
