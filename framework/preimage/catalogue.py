@@ -218,7 +218,9 @@ class Catalogue:
             _check_contract(provider, built, _PROTOCOLS[kind])
         return built
 
-    def load_model(self, reference: str, role: str, device: Any = "cpu", dtype: Any = "float32", **options: Any) -> Any:
+    def load_model(
+        self, reference: str, role: str | None, device: Any = "cpu", dtype: Any = "float32", **options: Any
+    ) -> Any:
         """Return the model that ``loader:name`` refers to; the same one at every call in this process.
 
         Arguments:
@@ -240,13 +242,8 @@ class Catalogue:
                 "write, for example, 'open_clip:ViT-B-32/laion2b_s34b_b79k'."
             )
             raise InputError(message)
-        if role not in api.ROLES:
-            message = (
-                f"There is no role {role!r}.{nearest(role, list(api.ROLES))} The roles are {', '.join(api.ROLES)}."
-            )
-            raise UnknownNameError(message)
         provider = self.describe("model", loader)
-        _check_role(provider, reference, role)
+        role = _role(provider, reference, role)
         config: Any = configure(self.config("model", loader), options, f"The model loader {loader!r}")
         key = (provider.qualified, repr(config), name, role, str(device), str(dtype))
         # Held while loading: two threads that want one model must not both read it from disk.
