@@ -28,26 +28,33 @@ def load_image(source: str | os.PathLike[str] | bytes | PILImage) -> PILImage:
     Raises:
         InputError: the file is missing, truncated, no picture, or larger than `MAX_PIXELS`.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     if isinstance(source, Image.Image):
-        name, image = getattr(source, "filename", "") or "The picture", source
-    else:
-        name = "The picture" if isinstance(source, bytes) else os.fspath(source)
-        stream: Any = io.BytesIO(source) if isinstance(source, bytes) else source
-        try:
-            with warnings.catch_warnings():
-                # Pillow warns of large pictures on its own; ours is the message to show.
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                image = Image.open(stream)
-        except Image.DecompressionBombError as error:
-            raise InputError(_too_large(name, str(error))) from error
-        except UnidentifiedImageError as error:
-            message = f"{name} is not a picture that Pillow can read: give a PNG, JPEG, WebP or similar file."
-            raise InputError(message) from error
-        except OSError as error:
-            message = f"{name} cannot be opened ({error.strerror or error}): check the path and its permissions."
-            raise InputError(message) from error
+        return _read(source, getattr(source, "filename", "") or "The picture")
+    name = "The picture" if isinstance(source, bytes) else os.fspath(source)
+    stream: Any = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of large pictures on its own; ours is the message to show.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(stream)
+    except Image.DecompressionBombError as error:
+        raise InputError(_too_large(name, str(error))) from error
+    except UnidentifiedImageError as error:
+        message = f"{name} is not a picture that Pillow can read: give a PNG, JPEG, WebP or similar file."
+        raise InputError(message) from error
+    except OSError as error:
+        message = f"{name} cannot be opened ({error.strerror or error}): check the path and its permissions."
+        raise InputError(message) from error
+    with image:
+        return _read(image, name)
+
+
+def _read(image: PILImage, name: str) -> PILImage:
+    """Return the pixels of an opened picture, upright and in RGB."""
+    from PIL import ImageOps
+
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise InputError(_too_large(name, f"{width} x {height} pixels"))

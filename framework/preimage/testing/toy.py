@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["WORDS", "ToyObjective", "brute_force", "toy_problem", "toy_tokens"]
 
 WORDS = (
-    "amber birch cedar dune ember fern grove heath iris jade kelp lark "
-    "moss night oak pine quartz reed sand thorn umber vale wren yarrow"
-).split()
+    *("amber", "birch", "cedar", "dune", "ember", "fern", "grove", "heath", "iris", "jade", "kelp", "lark"),
+    *("moss", "night", "oak", "pine", "quartz", "reed", "sand", "thorn", "umber", "vale", "wren", "yarrow"),
+)
 
 
 def toy_tokens(*, width: int = 6, seed: int = 0) -> TokenizerSpace:

@@ -1,0 +1,49 @@
+"""When a search ends."""
+
+import pytest
+
+from preimage.api.events import Spent
+from preimage.budget import Budget
+from preimage.errors import BudgetError
+
+
+def test_a_budget_without_a_limit_is_refused():
+    """Patience alone might wait for ever."""
+    with pytest.raises(BudgetError, match="might never end: give at least one of num_steps"):
+        Budget(patience=10)
+
+
+@pytest.mark.parametrize("name", ["num_steps", "max_candidates", "max_passes", "max_seconds", "patience"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_limit_that_allows_nothing_is_refused(name, value):
+    """The message names the limit and its value."""
+    with pytest.raises(BudgetError, match=f"{name}={value} allows nothing"):
+        Budget(**{"num_steps": 5, name: value})
+
+
+def test_nan_is_no_limit():
+    """A comparison with NaN would never be true, so the search would never end."""
+    with pytest.raises(BudgetError, match="allows nothing"):
+        Budget(max_seconds=float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("steps", "spent", "reason"),
+    [
+        (4, Spent(candidates=9, forward=5, backward=4, seconds=0.9), None),
+        (5, Spent(), "num_steps"),
+        (0, Spent(candidates=10), "max_candidates"),
+        (0, Spent(forward=6, backward=4), "max_passes"),
+        (0, Spent(seconds=1.0), "max_seconds"),
+    ],
+)
+def test_each_limit_is_reached_exactly(steps, spent, reason):
+    """A limit counts as reached at its value, not one beyond it."""
+    budget = Budget(num_steps=5, max_candidates=10, max_passes=10, max_seconds=1.0)
+    assert budget.spent_by(steps, spent) == reason
+
+
+def test_candidates_left_never_fall_below_zero():
+    """What is left is what may still be asked for."""
+    budget = Budget(max_candidates=10)
+    assert [budget.candidates_left(Spent(candidates=n)) for n in (0, 7, 12)] == [10, 3, 0]
