@@ -48,10 +48,10 @@ def from_dict(data: Mapping[str, Any]) -> Pipeline:
     """
     fields = dict(data)
     fields["stages"] = [_stage(item) for item in _items(data, "stages")]
-    fields["terms"] = [_record(Term, item, "term") for item in _items(data, "terms")]
+    fields["terms"] = [_record(Term, item, "A term of the recipe") for item in _items(data, "terms")]
     if fields.get("constraints") is not None:
-        fields["constraints"] = _record(Constraints, fields["constraints"], "constraint")
-    pipeline: Pipeline = _record(Pipeline, fields, "recipe")
+        fields["constraints"] = _record(Constraints, fields["constraints"], "A constraint of the recipe")
+    pipeline: Pipeline = _record(Pipeline, fields, "The recipe")
     return pipeline
 
 
@@ -101,32 +101,29 @@ def _items(data: Mapping[str, Any], key: str) -> Sequence[Any]:
 
 def _stage(data: Any) -> Stage:
     if isinstance(data, Mapping) and isinstance(data.get("budget"), Mapping):
-        data = {**data, "budget": _record(Budget, data["budget"], "budget")}
-    stage: Stage = _record(Stage, data, "stage")
+        data = {**data, "budget": _record(Budget, data["budget"], "A budget of the recipe")}
+    stage: Stage = _record(Stage, data, "A stage of the recipe")
     return stage
 
 
 def _record(cls: type[Any], data: Any, what: str) -> Any:
     """Build `cls` from a mapping, with a sentence for each way that can go wrong."""
     if not isinstance(data, Mapping):
-        message = f"A {what} of the recipe is {data!r}; it must map names to values."
+        message = f"{what} is {data!r}; it must map names to values."
         raise InputError(message)
     names = {field.name: field for field in attrs.fields(cls)}
     for key in data:
         if key not in names:
-            message = (
-                f"A {what} of the recipe has no {key!r}.{nearest(str(key), list(names))} "
-                f"It can have: {', '.join(names)}."
-            )
+            message = f"{what} has no {key!r}.{nearest(str(key), list(names))} It can have: {', '.join(names)}."
             raise InputError(message)
     missing = [name for name, field in names.items() if field.default is attrs.NOTHING and name not in data]
     if missing:
-        message = f"A {what} of the recipe lacks {', '.join(missing)}: add {'it' if len(missing) == 1 else 'them'}."
+        message = f"{what} lacks {', '.join(missing)}: add {'it' if len(missing) == 1 else 'them'}."
         raise InputError(message)
     try:
         return cls(**data)
     except TypeError as error:
-        message = f"A {what} of the recipe has a value of the wrong type ({error})."
+        message = f"{what} has a value of the wrong type ({error})."
         raise InputError(message) from error
 
 

@@ -96,7 +96,7 @@ class Result:
             )
             raise InputError(message)
         converter = cattrs.Converter()
-        converter.register_structure_hook(Mapping[str, Any], lambda value, _: dict(value))
+        converter.register_structure_hook_func(lambda wanted: wanted == Mapping[str, Any], lambda value, _: dict(value))
         return converter.structure({key: value for key, value in data.items() if key != "format"}, cls)
 
     @classmethod
