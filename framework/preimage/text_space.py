@@ -110,9 +110,11 @@ class TokenizerSpace:
 
     @cached_property
     def allowed(self) -> Tensor:
-        """Which ids may be proposed, bool ``(V,)``; computed from what each token reads like on its own."""
+        """Which ids may be proposed, bool ``(V,)``: those whose text can be typed, seen and read.
+
+        A pipeline that ignores case never answers with a capital letter, so tokens with one are left out too.
+        """
         rows = len(self.embedding)
-        allowed = torch.zeros(rows, dtype=torch.bool)
         forbidden = self.special_ids | self._own_special_ids
         ids = [
             token
@@ -120,7 +122,16 @@ class TokenizerSpace:
             if token < rows and token not in forbidden
         ]
         texts = self._tokenizer.decode_batch([[token] for token in ids], skip_special_tokens=False)
-        allowed[ids] = torch.tensor([_is_readable(text) for text in texts], dtype=torch.bool)
+        read = self.encode(texts)
+        read_small = self.encode([text.lower() for text in texts])
+        allowed = torch.zeros(rows, dtype=torch.bool)
+        allowed[ids] = torch.tensor(
+            [
+                _is_visible(text) and bool(own) and (own != small or text == text.lower())
+                for text, own, small in zip(texts, read, read_small, strict=True)
+            ],
+            dtype=torch.bool,
+        )
         return allowed.to(self.device)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -271,7 +282,7 @@ def _read_behind_slot(space: TextSpace, piece: str) -> list[int]:
     return alone
 
 
-def _is_readable(text: str) -> bool:
+def _is_visible(text: str) -> bool:
     """Tell whether what a single token decodes to can be typed and seen."""
     return bool(text.strip()) and text.isprintable() and "\ufffd" not in text
 
