@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from preimage.api.component import Component
+from preimage.device import resolve_device
 from preimage.errors import AssemblyError
 
 if TYPE_CHECKING:
@@ -186,7 +187,8 @@ def _model(term: Term, pipeline: Pipeline, catalogue: Catalogue) -> Model | None
     if isinstance(term.objective, str):
         roles = catalogue.describe("objective", term.objective).component.trait("role")
     role = roles[0] if roles else None
-    return cast("Model", catalogue.load_model(term.model, role, device=pipeline.device, dtype=pipeline.dtype))
+    device = resolve_device(pipeline.device)
+    return cast("Model", catalogue.load_model(term.model, role, device=device, dtype=pipeline.dtype))
 
 
 def _objective(term: Term, model: Model | None, values: Sequence[Any], catalogue: Catalogue) -> Objective:
