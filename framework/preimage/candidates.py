@@ -96,9 +96,7 @@ def lowest(losses: Tensor, count: int) -> Tensor:
     return losses.argsort(stable=True)[:count]
 
 
-def best_choices(
-    space: SearchSpace, prompts: Tensor, scores: Tensor, count: int, rng: torch.Generator
-) -> Choices:
+def best_choices(space: SearchSpace, prompts: Tensor, scores: Tensor, count: int, rng: torch.Generator) -> Choices:
     """Return for each position the `count` other allowed tokens of highest score.
 
     Ties are broken at random. Without that, a vanished gradient would always propose the tokens that happen

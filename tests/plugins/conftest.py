@@ -13,37 +13,11 @@ from preimage.budget import Budget
 from preimage.loop import advance, begin
 from preimage.problem import BoundTerm, Problem
 from preimage.search_space import Constraints, SearchSpace
+from preimage.testing.toy import ToyObjective
 from preimage.text_space import TokenizerSpace
 from preimage.track import Track
 
 WIDTH = 6
-
-
-class Distance:
-    """How far a mixture of the tokens' embeddings lies from a goal; every position has a mixture of its own.
-
-    The mixtures make the positions depend on one another, so that no greedy choice is always right.
-    """
-
-    def __init__(self, space, n_targets, seed):
-        rng = torch.Generator().manual_seed(seed)
-        self.space = space
-        self.n_targets = n_targets
-        self.mixtures = torch.randn(16, WIDTH, WIDTH, generator=rng)
-        self.goals = 3 * torch.randn(n_targets, WIDTH, generator=rng)
-
-    def of_embeddings(self, embeddings, target):
-        mixed = torch.einsum("bld,lde->be", embeddings, self.mixtures[: embeddings.shape[1]])
-        return (mixed - self.goals[target]).square().sum(dim=1)
-
-    def loss(self, candidates, target):
-        return self.of_embeddings(self.space.embedding[candidates], target)
-
-    def loss_and_gradient(self, candidates, target):
-        embeddings = self.space.embedding[candidates].requires_grad_()
-        losses = self.of_embeddings(embeddings, target)
-        (gradient,) = torch.autograd.grad(losses.sum(), embeddings)
-        return losses.detach(), gradient
 
 
 @attrs.frozen
@@ -109,8 +83,8 @@ def letters():
 
 
 def _toy(tokenizer, n_rows, n_targets, seed, constraints):
-    embedding = torch.randn(n_rows, WIDTH, generator=torch.Generator().manual_seed(seed))
+    embedding = torch.randn(n_rows, WIDTH, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     tokens = TokenizerSpace(tokenizer, embedding, name="toy", max_length=16, special_ids=())
     space = SearchSpace(tokens, Constraints(**constraints))
-    objective = Distance(tokens, n_targets, seed + 1)
-    return Toy(space, Problem(space, [BoundTerm("distance", objective)]))
+    objective = ToyObjective(tokens, n_targets=n_targets, seed=seed + 1)
+    return Toy(space, Problem(space, [BoundTerm("toy", objective)]))

@@ -59,14 +59,14 @@ def test_it_is_an_optimizer_that_asks_for_gradients():
     assert optimizer.State is GCGState
 
 
-@pytest.mark.parametrize("options", [{}, {"beam_width": 3}, {"beam_width": 2, "momentum": 0.4}])
+@pytest.mark.parametrize("options", [{}, {"beam_width": 3, "search_width": 12}, {"beam_width": 2, "momentum": 0.4}])
 @pytest.mark.parametrize("seed", range(4))
 def test_it_finds_the_best_of_all_two_token_prompts(words, options, seed):
-    """In a loop with a narrow width it ends at the optimum that trying everything finds."""
+    """Where a step sees part of the neighbours only, it gets to the optimum that trying everything finds."""
     toy = words(20, seed=seed)
     losses = toy.every_loss(2)
-    optimizer = GCG(GCGConfig(prompt_length=2, search_width=12, topk=8, **options))
-    best = toy.search(optimizer, 60, seed).tracks[0].best
+    optimizer = GCG(GCGConfig(**{"prompt_length": 2, "search_width": 6, **options}))
+    best = toy.search(optimizer, 150, seed).tracks[0].best
 
     assert best.loss == pytest.approx(min(losses.values()), rel=1e-6)
     assert best.ids == min(losses, key=losses.get)
@@ -263,7 +263,10 @@ def test_runs_in_company_take_the_path_of_runs_alone(words):
     alone = words(30, n_targets=2)
     for search, single in zip(together, alone.begin(optimizer, 5), strict=True):
         advance(alone.problem, optimizer, [single], Budget(num_steps=6))
-        assert_same(search.state, single.state)
+        assert torch.equal(search.state.prompts, single.state.prompts)
+        # Sums over a larger batch may be rounded differently.
+        torch.testing.assert_close(search.state.losses, single.state.losses)
+        torch.testing.assert_close(search.state.velocity, single.state.velocity)
 
 
 def test_momentum_adds_up_the_gradients_with_decay(words):
@@ -285,7 +288,7 @@ def test_momentum_adds_up_the_gradients_with_decay(words):
         state = stop.value.value
     expected = sum(0.6 ** (4 - index) * gradient for index, gradient in enumerate(gradients))
 
-    torch.testing.assert_close(state.velocity, expected)
+    torch.testing.assert_close(state.velocity, expected.float())
 
 
 def test_momentum_decides_what_is_proposed(words):

@@ -56,13 +56,12 @@ def test_it_is_an_optimizer_that_asks_for_losses_only(words):
         step.send(torch.rand(len(request.candidates)))
 
 
-@pytest.mark.parametrize("beam_width", [1, 4])
-@pytest.mark.parametrize("seed", range(3))
-def test_it_finds_the_best_of_all_two_token_prompts(words, beam_width, seed):
-    """Replacing both tokens at once, it ends at the optimum that trying everything finds."""
+@pytest.mark.parametrize("seed", range(4))
+def test_it_finds_the_best_of_all_two_token_prompts(words, seed):
+    """With several beams and both tokens replaced at once, it ends at the optimum that trying everything finds."""
     toy = words(20, seed=seed)
     losses = toy.every_loss(2)
-    config = RandomSearchConfig(prompt_length=2, n_replace=2, search_width=24, beam_width=beam_width)
+    config = RandomSearchConfig(prompt_length=2, n_replace=2, search_width=24, beam_width=8)
     best = toy.search(RandomSearch(config), 80, seed).tracks[0].best
 
     assert best.loss == pytest.approx(min(losses.values()), rel=1e-6)

@@ -126,9 +126,7 @@ class GCG:
         losses = yield Losses(candidates.ids)
         return state.moved(candidates, losses, self.config.beam_width, self.config.buffer_size)
 
-    def propose(
-        self, space: SearchSpace, prompts: Tensor, gradient: Tensor, rng: torch.Generator
-    ) -> Candidates:
+    def propose(self, space: SearchSpace, prompts: Tensor, gradient: Tensor, rng: torch.Generator) -> Candidates:
         """Return candidates that differ from ``prompts (K, L)`` in `n_replace` tokens each.
 
         The gradient, ``(K, L, d)``, times a token's embedding is, up to a constant, the first-order change of

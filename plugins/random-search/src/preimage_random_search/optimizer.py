@@ -68,9 +68,7 @@ class RandomSearch:
         ids = initial_ids(space, rng, self.config, initial)
         return RandomSearchState(prompts=ids[None])
 
-    def step(
-        self, space: SearchSpace, state: RandomSearchState, rng: torch.Generator
-    ) -> Step[RandomSearchState]:
+    def step(self, space: SearchSpace, state: RandomSearchState, rng: torch.Generator) -> Step[RandomSearchState]:
         """Propose, ask for the losses of the old prompts and the new, and keep the best."""
         candidates = self.propose(space, state.prompts, rng)
         pool = torch.cat([state.prompts, candidates.ids])
