@@ -343,6 +343,7 @@ def _event(searches: Sequence[Search]) -> StepEvent:
         best_text=tuple(best.text for best in bests),
         spent=tuple(track.spent for track in tracks),
         running=sum(track.stop_reason is None for track in tracks),
+        stage=tracks[0].stage,
     )
 
 

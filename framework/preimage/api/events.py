@@ -56,3 +56,5 @@ class StepEvent:
     best_text: tuple[str, ...]
     spent: tuple[Spent, ...]
     running: int
+    stage: int = 0
+    """The place of the current stage in its pipeline; steps count from its beginning."""

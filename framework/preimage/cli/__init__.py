@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "Parser", "UsageError", "main"]
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "invert": ("preimage.cli.invert", "Find the prompt that a picture is most like."),
     "plugins": ("preimage.cli.plugins", "List the installed plugins, what they provide and how they fare."),
     "show": ("preimage.cli.show", "Describe one component: its options, what it needs, where it comes from."),
     "doctor": ("preimage.cli.doctor", "Look for everything that may be wrong with this installation."),

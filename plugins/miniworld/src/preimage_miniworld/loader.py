@@ -1,0 +1,53 @@
+"""The bundled models, each loaded by the very loader that loads the large ones of its library."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from preimage.catalogue import catalogue
+from preimage.errors import UnknownNameError, nearest
+
+from preimage_miniworld.config import MiniworldConfig
+
+__all__ = ["MODELS", "load"]
+
+MODELS = {"clip": "open_clip"}
+"""Name of a bundled model to the loader of its format."""
+
+_FOLDER = Path(__file__).parent / "models"
+
+
+def load(config: MiniworldConfig, *, name: str, role: str, device: Any = None, dtype: Any = None) -> Any:
+    """Return a bundled model, which calls itself ``miniworld:name``.
+
+    Arguments:
+        config: has no options.
+        name: one of `MODELS`.
+        role: what the model is wanted for.
+        device: passed on to the loader of its format.
+        dtype: passed on to the loader of its format.
+
+    Raises:
+        UnknownNameError: no such model is bundled.
+    """
+    if name not in MODELS:
+        message = (
+            f"The mini world has no model {name!r}.{nearest(name, list(MODELS))} "
+            f"There are: {', '.join(f'miniworld:{known}' for known in MODELS)}."
+        )
+        raise UnknownNameError(message)
+    reference = f"{MODELS[name]}:{_FOLDER / name}"
+    model = catalogue().load_model(reference, role, device=device, dtype=dtype)
+    return _renamed(model, f"miniworld:{name}")
+
+
+def _renamed(model: Any, reference: str) -> Any:
+    """Return a view of `model` under another reference; weights and tokenizer stay shared."""
+    # A shallow copy, because the catalogue hands the model itself to whoever asks for it by its folder.
+    view = copy.copy(model)
+    view.reference = reference
+    view.space = copy.copy(model.space)
+    view.space.name = reference
+    return view

@@ -1,0 +1,23 @@
+"""What the plugin provides; imports neither torch nor any model library."""
+
+from __future__ import annotations
+
+from preimage.api import Component, hookimpl
+
+__all__ = ["provide_models"]
+
+
+@hookimpl
+def provide_models() -> tuple[Component, ...]:
+    """Return the loader of ``miniworld:…`` references."""
+    return (
+        Component(
+            name="miniworld",
+            target="preimage_miniworld.loader:load",
+            config="preimage_miniworld.config:MiniworldConfig",
+            api="1.0",
+            summary="Small models of the mini world, bundled: no download, no GPU.",
+            traits=("role:image-text-encoder", "role:text-encoder"),
+            needs=("torch",),
+        ),
+    )
