@@ -140,7 +140,10 @@ def _identity(assembly: Assembly, seed: int) -> str:
     recipe = _recipe(assembly)
     for stage in recipe.get("stages", ()):
         stage.pop("budget", None)
-    shape = [recipe, seed, [attrs.asdict(target) for target in assembly.targets], dict(assembly.models)]
+    # Live objects are told apart by what they show of themselves.
+    live = [repr(getattr(optimizer, "config", type(optimizer))) for optimizer in assembly.optimizers]
+    targets = [attrs.asdict(target) for target in assembly.targets]
+    shape = [recipe, live, seed, targets, dict(assembly.models)]
     return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
 
 

@@ -127,12 +127,17 @@ def advance(
     while running := [search for search in searches if search.running]:
         started = time.perf_counter()
         before = {id(search): search.rng.get_state() for search in running}
-        finished = _step(problem, optimizer, running, budget)
+        finished: dict[int, Any] = {}
+        try:
+            finished = _step(problem, optimizer, running, budget)
+        finally:
+            # Also when Ctrl-C comes in the middle of a forward pass: the step will be repeated.
+            for search in running:
+                if id(search) not in finished:
+                    search.rng.set_state(before[id(search)])
         seconds = time.perf_counter() - started
         for search in running:
             whole = id(search) in finished
-            if not whole:
-                search.rng.set_state(before[id(search)])
             for track in search.tracks:
                 if track.stop_reason is None or not whole:
                     track.charge(seconds=seconds)

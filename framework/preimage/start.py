@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
+from attrs.converters import optional as optional_converter
 from attrs.validators import ge, instance_of, optional
 
 from preimage.errors import ConstraintError
@@ -27,6 +28,11 @@ class TextStart:
         validator=optional(instance_of(str)),
         metadata={"help": "The text to start from; its number of tokens decides the prompt's length."},
     )
+    optim_ids_init: tuple[int, ...] | None = attrs.field(
+        default=None,
+        converter=optional_converter(tuple),
+        metadata={"help": "The token ids to start from, instead of a text."},
+    )
     prompt_length: int = attrs.field(
         default=8,
         validator=[instance_of(int), ge(1)],
@@ -37,16 +43,18 @@ class TextStart:
 def initial_ids(space: SearchSpace, rng: torch.Generator, start: TextStart, initial: Tensor | None) -> Tensor:
     """Return the ids, ``(L,)``, that a search starts from.
 
-    What the host hands over (`initial`, an earlier stage's result) comes first, then the start text, then
-    random tokens.
+    What the host hands over (`initial`, an earlier stage's result) comes first, then the given ids, the start
+    text, and random tokens.
 
     Raises:
-        ConstraintError: the text has no token, or more than fit.
+        ConstraintError: the text has no token, there are more than fit, or an id is none of the model's.
     """
     import torch
 
     if initial is not None:
         return initial
+    if start.optim_ids_init is not None:
+        return _given_ids(space, start.optim_ids_init)
     if start.optim_str_init is None:
         return random_ids(space, rng, start.prompt_length)
     (ids,) = space.encode([start.optim_str_init])
@@ -57,6 +65,19 @@ def initial_ids(space: SearchSpace, rng: torch.Generator, start: TextStart, init
         )
         raise ConstraintError(message)
     space.check_length(len(ids), f"The start text {start.optim_str_init!r}")
+    return torch.tensor(ids, device=space.device)
+
+
+def _given_ids(space: SearchSpace, ids: tuple[int, ...]) -> Tensor:
+    import torch
+
+    size = len(space.embedding)
+    if not ids or not all(0 <= token < size for token in ids):
+        message = (
+            f"The start ids {ids} are not token ids of {space.name}: give at least one, each from 0 to {size - 1}."
+        )
+        raise ConstraintError(message)
+    space.check_length(len(ids), f"The start of ids {ids}")
     return torch.tensor(ids, device=space.device)
 
 

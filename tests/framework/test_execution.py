@@ -1,0 +1,232 @@
+"""Pipelines carried out: stages, observers, checkpoints, interruptions, results."""
+
+import attrs
+import pytest
+import torch
+
+from preimage import Budget, Pipeline, Stage, Term, hookimpl, rerun
+from preimage.catalogue import Catalogue
+from preimage.errors import AssemblyError, CheckpointError, InputError
+from preimage.settings import Settings
+from preimage.testing.toy import ToyObjective, toy_tokens
+from preimage_gcg.config import GCGConfig
+from preimage_gcg.optimizer import GCG
+from preimage_random_search.config import RandomSearchConfig
+from preimage_random_search.optimizer import RandomSearch
+
+TARGETS = ["first", "second"]
+
+
+@pytest.fixture
+def catalogue():
+    return Catalogue(Settings(), path=())
+
+
+def live_pipeline(*budgets, n_targets=2, **options):
+    """Return a pipeline of live objects on the toy world: random search first, then GCG if there are two budgets."""
+    options = {"prompt_length": 3, "search_width": 8, **options}
+    optimizers = [GCG(GCGConfig(topk=12, **options))]
+    if len(budgets) == 2:
+        optimizers.insert(0, RandomSearch(RandomSearchConfig(**options)))
+    stages = [Stage(optimizer=optimizer, budget=budget) for optimizer, budget in zip(optimizers, budgets, strict=True)]
+    return Pipeline(stages=stages, terms=[Term(objective=ToyObjective(toy_tokens(), n_targets=n_targets))])
+
+
+def gist(results):
+    """Return what must not depend on how a run was carried out."""
+    return [
+        (result.text, result.ids, result.loss, [(p.stage, p.step, p.best_loss) for p in result.trajectory])
+        for result in results
+    ]
+
+
+class Counting:
+    """An observer that writes down what it is told."""
+
+    def __init__(self):
+        self.heard = []
+
+    @hookimpl
+    def run_started(self, event):
+        self.heard.append(("started", event.optimizer, event.n_runs))
+
+    @hookimpl
+    def step_finished(self, event):
+        self.heard.append(("step", event.step))
+
+    @hookimpl
+    def run_finished(self, results):
+        self.heard.append(("finished", len(results)))
+
+
+def test_observers_are_told_once_a_step_and_never_more(catalogue):
+    """One call per run begun, step and run ended: nothing below the step."""
+    observer = Counting()
+    with catalogue.observers.register(observer):
+        live_pipeline(Budget(num_steps=4)).run(TARGETS, catalogue=catalogue)
+    assert observer.heard == [("started", "GCG", 2), *(("step", n) for n in range(1, 5)), ("finished", 2)]
+
+
+def test_no_event_is_made_when_nobody_listens(catalogue, monkeypatch):
+    """A hook that nobody implements costs nothing."""
+
+    def fail(_searches):
+        raise AssertionError("an event was made")
+
+    monkeypatch.setattr("preimage.loop._event", fail)
+    live_pipeline(Budget(num_steps=2)).run(TARGETS, catalogue=catalogue)
+
+
+def test_the_second_stage_starts_from_the_best_of_the_first(catalogue):
+    """And the history goes on."""
+    whole = live_pipeline(Budget(num_steps=6), Budget(num_steps=6)).run(TARGETS, catalogue=catalogue)
+    for result in whole:
+        assert [(p.stage, p.step) for p in result.trajectory] == [(s, n) for s in (0, 1) for n in range(1, 7)]
+        bests = [point.best_loss for point in result.trajectory]
+        assert bests == sorted(bests, reverse=True)
+        assert result.spent.candidates == result.trajectory[-1].spent.candidates
+
+
+def test_each_stage_has_its_own_budget(catalogue):
+    """Counted from where it began."""
+    pipeline = live_pipeline(Budget(max_candidates=50), Budget(max_candidates=70))
+    for result in pipeline.run(TARGETS, catalogue=catalogue):
+        assert result.spent.candidates == 120
+
+
+@pytest.mark.parametrize("budgets", [(3,), (3, 5), (8, 2)])
+def test_a_run_taken_up_again_equals_one_that_was_not_interrupted(catalogue, tmp_path, budgets):
+    """In whichever stage it stopped."""
+    path = tmp_path / "run.safetensors"
+    full = [Budget(num_steps=8), Budget(num_steps=6)]
+    undisturbed = live_pipeline(*full).run(TARGETS, catalogue=catalogue)
+
+    stopped = _StopAfter(budgets[0] if len(budgets) == 1 else 8 + budgets[1])
+    live_pipeline(*full).run(TARGETS, catalogue=catalogue, checkpoint=path, listeners=[stopped])
+    resumed = live_pipeline(*full).run(TARGETS, catalogue=catalogue, checkpoint=path, resume=True)
+
+    assert gist(resumed) == gist(undisturbed)
+
+
+def test_a_larger_budget_goes_on_where_the_smaller_ended(catalogue, tmp_path):
+    """The budget is the one thing that may differ."""
+    path = tmp_path / "run.safetensors"
+    live_pipeline(Budget(num_steps=5)).run(TARGETS, catalogue=catalogue, checkpoint=path)
+    resumed = live_pipeline(Budget(num_steps=10)).run(TARGETS, catalogue=catalogue, checkpoint=path, resume=True)
+    assert gist(resumed) == gist(live_pipeline(Budget(num_steps=10)).run(TARGETS, catalogue=catalogue))
+
+
+def test_other_options_do_not_take_up_the_run(catalogue, tmp_path):
+    """Also those of live objects."""
+    path = tmp_path / "run.safetensors"
+    live_pipeline(Budget(num_steps=2)).run(TARGETS, catalogue=catalogue, checkpoint=path)
+    other = live_pipeline(Budget(num_steps=2), search_width=9)
+    with pytest.raises(CheckpointError, match="other options, models, targets or seed"):
+        other.run(TARGETS, catalogue=catalogue, checkpoint=path, resume=True)
+
+
+def test_resuming_what_was_never_saved_begins(catalogue, tmp_path):
+    """So that one command line serves the first run and all others."""
+    path = tmp_path / "run.safetensors"
+    results = live_pipeline(Budget(num_steps=2)).run(TARGETS, catalogue=catalogue, checkpoint=path, resume=True)
+    assert path.exists()
+    assert gist(results) == gist(live_pipeline(Budget(num_steps=2)).run(TARGETS, catalogue=catalogue))
+
+
+def test_an_interruption_keeps_the_best(catalogue):
+    """Whatever has been found by then is returned."""
+    stop = _StopAfter(3)
+    results = live_pipeline(Budget(num_steps=50)).run(TARGETS, catalogue=catalogue, listeners=[stop])
+    for result in results:
+        assert result.stop_reason == "interrupted"
+        assert len(result.trajectory) == 3
+        assert result.loss == pytest.approx(result.trajectory[-1].best_loss)
+
+
+def test_an_interruption_in_the_middle_of_a_step_is_taken_up_bit_for_bit(catalogue, tmp_path):
+    """The step that was under way is repeated with the same random numbers."""
+
+    class Interrupting(ToyObjective):
+        calls = 0
+
+        def loss(self, candidates, target):
+            self.calls += 1
+            if self.calls == 7:
+                raise KeyboardInterrupt
+            return super().loss(candidates, target)
+
+    path = tmp_path / "run.safetensors"
+    pipeline = live_pipeline(Budget(num_steps=8))
+    interrupted = attrs.evolve(pipeline, terms=[Term(objective=Interrupting(toy_tokens(), n_targets=2))])
+    (stopped, _) = interrupted.run(TARGETS, catalogue=catalogue, checkpoint=path)
+    assert stopped.stop_reason == "interrupted"
+
+    resumed = pipeline.run(TARGETS, catalogue=catalogue, checkpoint=path, resume=True)
+    undisturbed = pipeline.run(TARGETS, catalogue=catalogue)
+    assert [(r.text, r.loss) for r in resumed] == [(r.text, r.loss) for r in undisturbed]
+
+
+def test_an_interruption_before_there_is_a_prompt_is_an_interruption(catalogue):
+    """There is nothing to return."""
+
+    class Interrupted(GCG):
+        def start(self, space, rng, initial):
+            raise KeyboardInterrupt
+
+    pipeline = live_pipeline(Budget(num_steps=1))
+    pipeline = attrs.evolve(pipeline, stages=[Stage(optimizer=Interrupted(GCGConfig()), budget=Budget(num_steps=1))])
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(TARGETS, catalogue=catalogue)
+
+
+def test_the_same_seed_gives_the_same_results_and_another_does_not(catalogue):
+    """The global random state has no say."""
+    torch.manual_seed(1)
+    first = gist(live_pipeline(Budget(num_steps=3)).run(TARGETS, seed=5, catalogue=catalogue))
+    torch.manual_seed(2)
+    again = gist(live_pipeline(Budget(num_steps=3)).run(TARGETS, seed=5, catalogue=catalogue))
+    other = gist(live_pipeline(Budget(num_steps=3)).run(TARGETS, seed=6, catalogue=catalogue))
+    assert first == again
+    assert first != other
+
+
+def test_a_result_of_live_objects_says_that_it_cannot_be_rerun(catalogue):
+    """It has no names to find them again by."""
+    (result, _) = live_pipeline(Budget(num_steps=1)).run(TARGETS, catalogue=catalogue)
+    assert result.provenance.recipe == {}
+    with pytest.raises(InputError, match="made with live objects"):
+        rerun(result)
+
+
+def test_a_result_knows_what_made_it(catalogue):
+    """Versions, seed and cost."""
+    (result, _) = live_pipeline(Budget(num_steps=2)).run(TARGETS, seed=9, catalogue=catalogue)
+    assert result.provenance.seed == 9
+    assert {"python", "torch", "preimage"} <= set(result.provenance.versions)
+    assert result.target.kind == "text"
+    assert result.target.name == "first"
+
+
+def test_as_many_targets_as_the_objectives_were_bound_to(catalogue):
+    """Otherwise the message counts both."""
+    with pytest.raises(AssemblyError, match="bound to 2 targets and the pipeline is run on 3"):
+        live_pipeline(Budget(num_steps=1)).run(["a", "b", "c"], catalogue=catalogue)
+
+
+@pytest.mark.parametrize(("targets", "sentence"), [([], "There is no target"), ("picture.png", "give a list")])
+def test_targets_are_a_list_with_something_in_it(catalogue, targets, sentence):
+    """Also for a single one."""
+    with pytest.raises(InputError, match=sentence):
+        live_pipeline(Budget(num_steps=1)).run(targets, catalogue=catalogue)
+
+
+class _StopAfter:
+    """A listener that presses Ctrl-C after a number of steps, over all stages."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def __call__(self, event):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
