@@ -1,0 +1,482 @@
+"""The checks of optimizers: run by the host's own loop on a world small enough to try every prompt."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import torch
+
+from preimage import checkpoint
+from preimage._loading import missing_members
+from preimage.api import Component, Gradients, Losses, NextTokens, Optimizer
+from preimage.budget import Budget
+from preimage.errors import PluginError
+from preimage.loop import Search, advance, begin
+from preimage.search_space import Constraints
+from preimage.start import random_ids
+from preimage.testing.check import Check, CheckList, NotApplicable, Report, Violation, report_on
+from preimage.testing.process import untouched
+from preimage.testing.toy import WORDS, brute_force, toy_problem
+from preimage.track import Best, Track
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from preimage.catalogue import Catalogue
+    from preimage.problem import Problem
+
+__all__ = ["CHECKS", "OptimizerSubject", "check_optimizer"]
+
+CHECKS = CheckList("optimizer")
+
+_TOLERANCE = 1e-9
+
+
+@attrs.frozen(eq=False)
+class OptimizerSubject:
+    """What the checks look at.
+
+    Attributes:
+        name: for people.
+        build: returns a new optimizer.
+        component: what its plugin declares, where it has one.
+    """
+
+    name: str
+    build: Callable[[], Optimizer[Any]]
+    component: Component | None = None
+
+
+def check_optimizer(
+    optimizer: str | Callable[[], Optimizer[Any]],
+    *,
+    options: Mapping[str, Any] | None = None,
+    expected_failures: Mapping[str, str] | None = None,
+    strict: bool = True,
+    catalogue: Catalogue | None = None,
+) -> Report:
+    """Check an optimizer; one that is given by name is checked as a component, too.
+
+    Arguments:
+        optimizer: its name in the catalogue, or a function that returns a new one.
+        options: its options, where it is given by name.
+        expected_failures: check id to the reason why it may fail.
+        strict: raise where a required check fails, instead of only reporting it.
+        catalogue: where the name is looked up; the installed plugins without it.
+
+    Raises:
+        ConformanceError: a required check failed.
+        UnknownNameError: the catalogue has no such optimizer.
+
+    >>> from preimage.testing import check_optimizer
+    >>> from preimage.testing.example import HillClimb
+    >>> check_optimizer(HillClimb).ok
+    True
+    """
+    if not isinstance(optimizer, str):
+        name = getattr(optimizer, "__name__", type(optimizer).__name__)
+        plan: list[tuple[Sequence[Check], Any]] = [(tuple(CHECKS), OptimizerSubject(name, optimizer))]
+    else:
+        from preimage.testing.component import plan_for
+
+        name, plan = plan_for("optimizer", optimizer, options, catalogue)
+    report = report_on(name, plan, expected_failures)
+    return report.require() if strict else report
+
+
+def subject_of(name: str, options: Mapping[str, Any], catalogue: Catalogue) -> OptimizerSubject:
+    """Return what the checks look at, for an optimizer of the catalogue."""
+    provider = catalogue.describe("optimizer", name)
+    return OptimizerSubject(str(provider), lambda: catalogue.build("optimizer", name, **options), provider.component)
+
+
+class _Recorder:
+    """Stands between the host and an optimizer and notes what passes."""
+
+    def __init__(self, optimizer: Optimizer[Any]) -> None:
+        self._optimizer = optimizer
+        self.requires = optimizer.requires
+        self.rowwise = optimizer.rowwise
+        self.State = optimizer.State
+        self.requests: list[Any] = []
+        self.mutated: set[str] = set()
+
+    def start(self, space: Any, rng: torch.Generator, initial: Tensor | None) -> Any:
+        copy = None if initial is None else initial.clone()
+        state = self._optimizer.start(space, rng, initial)
+        if initial is not None and copy is not None and not torch.equal(initial, copy):
+            self.mutated.add("the ids that it was given to start from")
+        return state
+
+    def step(self, space: Any, state: Any, rng: torch.Generator) -> Any:
+        before = _copied(state)
+        step = self._optimizer.step(space, state, rng)
+        answer = None
+        while True:
+            try:
+                request = step.send(answer)
+            except StopIteration as stop:
+                if not _same(before, _copied(state)):
+                    self.mutated.add("the state that it was given")
+                return stop.value
+            self.requests.append(_copied_request(request))
+            try:
+                answer = yield request
+            except GeneratorExit:
+                step.close()
+                raise
+
+
+@attrs.frozen(eq=False)
+class _Run:
+    problem: Problem
+    recorder: _Recorder
+    searches: tuple[Search, ...]
+    tracks: list[Track]
+
+    @property
+    def candidates(self) -> list[Tensor]:
+        """All candidates and prefixes that were asked about, each ``(B, L)``."""
+        return [_rows(request) for request in self.recorder.requests]
+
+
+def _run(
+    subject: OptimizerSubject,
+    *,
+    steps: int | None = None,
+    candidates: int | None = None,
+    target_loss: float | None = None,
+    patience: int | None = None,
+    n_targets: int = 1,
+    targets: Sequence[int] | None = None,
+    length: int | None = None,
+    seed: int = 0,
+    constraints: Constraints | None = None,
+) -> _Run:
+    """Run a new optimizer on a new toy; with `length` from random ids, without from where its options say."""
+    problem = toy_problem(n_targets=n_targets, constraints=constraints)
+    recorder = _Recorder(subject.build())
+    tracks = [Track(target) for target in (range(n_targets) if targets is None else targets)]
+    if length is not None or recorder.rowwise:
+        for track in tracks:
+            track.best = _start(problem, track.target, length or 3, seed)
+    searches = tuple(begin(problem, recorder, tracks, seed))
+    budget = Budget(num_steps=steps, max_candidates=candidates, target_loss=target_loss, patience=patience)
+    advance(problem, recorder, searches, budget)
+    return _Run(problem, recorder, searches, tracks)
+
+
+def _start(problem: Problem, target: int, length: int, seed: int) -> Best:
+    rng = torch.Generator().manual_seed(1000 * seed + 7)
+    ids = random_ids(problem.space, rng, length)
+    evaluation = problem.losses(ids[None], torch.tensor([target]))
+    (text,) = problem.space.decode(ids[None])
+    terms = tuple(evaluation.terms[0].tolist())
+    return Best(text, tuple(ids.tolist()), float(evaluation.losses[0]), terms, 0)
+
+
+def _rows(request: Any) -> Tensor:
+    rows: Tensor = request.prefixes if isinstance(request, NextTokens) else request.candidates
+    return rows[None] if rows.ndim == 1 else rows
+
+
+def _copied_request(request: Any) -> Any:
+    if isinstance(request, NextTokens):
+        return attrs.evolve(request, prefixes=request.prefixes.clone())
+    if isinstance(request, Losses | Gradients):
+        return attrs.evolve(request, candidates=request.candidates.clone())
+    return request
+
+
+def _copied(value: Any) -> Any:
+    """Return a state's fields, or any value, with all tensors copied."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if isinstance(value, tuple | list):
+        return tuple(map(_copied, value))
+    if attrs.has(type(value)):
+        return tuple(_copied(getattr(value, field.name)) for field in attrs.fields(type(value)))
+    return value
+
+
+def _same(left: Any, right: Any, tolerance: float = 0.0) -> bool:
+    """Tell whether two copies hold the same; NaN equals NaN."""
+    if isinstance(left, torch.Tensor) and isinstance(right, torch.Tensor):
+        if left.shape != right.shape or left.dtype != right.dtype:
+            return False
+        if left.dtype.is_floating_point:
+            return torch.allclose(left, right, rtol=tolerance, atol=tolerance, equal_nan=True)
+        return torch.equal(left, right)
+    if isinstance(left, tuple) and isinstance(right, tuple):
+        return len(left) == len(right) and all(_same(a, b, tolerance) for a, b in zip(left, right, strict=True))
+    if isinstance(left, float) and isinstance(right, float):
+        return left == right or abs(left - right) <= tolerance * max(1.0, abs(left))
+    return bool(left == right)
+
+
+def _history(track: Track) -> tuple[Any, ...]:
+    """Return what a run has been through, without the time that it took."""
+    assert track.best is not None
+    points = tuple(
+        (point.step, point.loss, point.best_loss, point.best_text, point.spent.candidates) for point in track.trajectory
+    )
+    return track.best.text, track.best.ids, track.best.loss, track.step, track.spent.candidates, points
+
+
+def _require_same(left: Sequence[Track], right: Sequence[Track], what: str, tolerance: float = 0.0) -> None:
+    for one, other in zip(left, right, strict=True):
+        ours, theirs = _history(one), _history(other)
+        if _same(ours, theirs, tolerance):
+            continue
+        step = next((a[0] for a, b in zip(ours[-1], theirs[-1], strict=False) if not _same(a, b, tolerance)), 0)
+        message = (
+            f"{what} differ from step {step} on: the best prompts are {ours[0]!r} (loss {ours[2]:.6g}) and "
+            f"{theirs[0]!r} (loss {theirs[2]:.6g})."
+        )
+        raise Violation(message)
+
+
+@CHECKS.required(remedy="Add what is missing; see preimage.api.Optimizer.")
+def _follows_the_protocol(subject: OptimizerSubject) -> None:
+    """It has requires, rowwise, State, start and step, and a state has current and done."""
+    optimizer = subject.build()
+    missing = missing_members(optimizer, Optimizer)
+    if missing:
+        raise Violation(f"{type(optimizer).__name__} has no {' and no '.join(missing)}.")
+    unknown = set(optimizer.requires) - {"gradient", "next-token"}
+    if unknown:
+        raise Violation(f"requires holds {sorted(unknown)}; it may hold 'gradient' and 'next-token'.")
+    run = _run(subject, steps=1)
+    state = run.searches[0].state
+    if not isinstance(state, optimizer.State):
+        raise Violation(
+            f"The state is a {type(state).__name__}, but State is {optimizer.State.__name__}: it could not be restored."
+        )
+    current = state.current
+    if not isinstance(current, torch.Tensor) or current.ndim != 1 + optimizer.rowwise:
+        shape = tuple(current.shape) if isinstance(current, torch.Tensor) else current
+        raise Violation(f"The state's current is {shape!r} instead of a tensor of ids (L,), or of rows of them.")
+    if not isinstance(state.done, bool):
+        raise Violation(f"The state's done is {state.done!r} instead of True or False.")
+
+
+@CHECKS.required(remedy="Return a state at `initial` where it is given, as preimage.start.initial_ids does.")
+def _starts_where_it_is_told(subject: OptimizerSubject) -> None:
+    """A search that is given ids to start from starts from them, so that stages can follow one another."""
+    problem = toy_problem()
+    optimizer = subject.build()
+    rng = torch.Generator().manual_seed(0)
+    ids = random_ids(problem.space, rng, 3)
+    initial = ids[None] if optimizer.rowwise else ids
+    current = optimizer.start(problem.space, rng, initial.clone()).current
+    if not torch.equal(current, initial):
+        raise Violation(f"It was given {initial.tolist()} and starts from {current.tolist()}.")
+
+
+@CHECKS.required(remedy="Draw every random number from the generator that start and step are given.")
+def _same_seed_same_result(subject: OptimizerSubject) -> None:
+    """The same seed gives the same prompts, losses and costs, whatever other generators have drawn."""
+    torch_state, python_state = torch.get_rng_state(), random.getstate()
+    runs = []
+    try:
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            random.seed(seed)
+            runs.append(_run(subject, steps=4, seed=3))
+    finally:
+        torch.set_rng_state(torch_state)
+        random.setstate(python_state)
+    _require_same(runs[0].tracks, runs[1].tracks, "Two runs with one seed")
+
+
+@CHECKS.required(remedy="Hold tensors, numbers, texts, None and tuples of these; State is an attrs.frozen class.")
+def _state_can_be_saved(subject: OptimizerSubject) -> None:
+    """A state is a frozen record of tensors, numbers, texts and tuples of these."""
+    run = _run(subject, steps=2)
+    state = run.searches[0].state
+    if not attrs.has(type(state)):
+        raise Violation(f"{type(state).__name__} is not an attrs class.")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            checkpoint.save(Path(folder) / "run", "check", 0, run.searches, run.problem)
+        except PluginError as error:
+            raise Violation(str(error)) from error
+    field = attrs.fields(type(state))[0].name
+    try:
+        setattr(state, field, getattr(state, field))
+    except attrs.exceptions.FrozenInstanceError:
+        return
+    raise Violation(f"{type(state).__name__} is not frozen.")
+
+
+@CHECKS.required(remedy="Keep everything that the next step depends on in the state, and nothing on the optimizer.")
+def _resumes_where_it_stopped(subject: OptimizerSubject) -> None:
+    """Ten steps are five steps, saved, loaded by a new process, and five more."""
+    whole = _run(subject, steps=10, n_targets=2, seed=5)
+    half = _run(subject, steps=5, n_targets=2, seed=5)
+    problem = toy_problem(n_targets=2)
+    optimizer = subject.build()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run"
+        try:
+            checkpoint.save(path, "check", 0, half.searches, half.problem)
+        except Exception as error:
+            raise NotApplicable("The state cannot be saved; see state-can-be-saved.") from error
+        saved = checkpoint.load(path, "check", [optimizer], problem)
+    advance(problem, optimizer, saved.searches, Budget(num_steps=10))
+    resumed = [track for search in saved.searches for track in search.tracks]
+    _require_same(whole.tracks, resumed, "A run and one that was interrupted")
+
+
+@CHECKS.required(remedy="Ask for losses in every step until the state is done, and let GeneratorExit end the step.")
+def _budget_is_spent_exactly(subject: OptimizerSubject) -> None:
+    """A run ends when its candidates are spent, not one later, or when it says that it is done."""
+    for limit in (1, 60, 777):
+        run = _run(subject, candidates=limit, steps=800, length=3)
+        (track,) = run.tracks
+        if track.spent.candidates > limit:
+            raise Violation(f"With a budget of {limit} candidates it spent {track.spent.candidates}.")
+        if track.stop_reason == "num_steps":
+            raise Violation(
+                f"With a budget of {limit} candidates it was still going after 800 steps, {track.spent.candidates} "
+                "candidates spent: a step that asks for nothing never ends."
+            )
+
+
+@CHECKS.required(remedy="Leave the host's bookkeeping alone: yield requests and return states.")
+def _best_never_worsens(subject: OptimizerSubject) -> None:
+    """The best prompt's loss never rises, and it is the loss of the prompt's text."""
+    run = _run(subject, steps=8, length=4)
+    (track,) = run.tracks
+    assert track.best is not None
+    losses = [point.best_loss for point in track.trajectory] + [track.best.loss]
+    for step, (earlier, later) in enumerate(zip(losses, losses[1:], strict=False), start=2):
+        if later > earlier:
+            raise Violation(f"The best loss rises from {earlier:.6g} to {later:.6g} at step {step}.")
+    afresh = float(run.problem.score_texts([track.best.text], torch.tensor([0])).losses[0])
+    if abs(afresh - track.best.loss) > _TOLERANCE:
+        raise Violation(f"The best loss is {track.best.loss:.9g}, but its text {track.best.text!r} has {afresh:.9g}.")
+
+
+@CHECKS.required(remedy="Draw tokens from space.allowed_ids, and set the scores of all others to minus infinity.")
+def _bans_are_respected(subject: OptimizerSubject) -> None:
+    """No token is proposed that the model cannot read or the user has banned."""
+    few = WORDS[::3]
+    for constraints in (
+        None,
+        Constraints(banned_words=tuple(WORDS[:12])),
+        Constraints(allowed_words=tuple(few)),
+    ):
+        run = _run(subject, steps=4, length=3, constraints=constraints)
+        allowed = run.problem.space.allowed
+        for rows in run.candidates:
+            ids = rows[(rows >= 0) & (rows < len(allowed))].long()
+            forbidden = ids[~allowed[ids]]
+            if len(forbidden):
+                (word,) = run.problem.space.decode(forbidden[:1][None])
+                raise Violation(
+                    f"It asked about token {int(forbidden[0])} ({word!r}), which {constraints or 'the model'} "
+                    "does not allow."
+                )
+
+
+@CHECKS.required(remedy="Ask about int64 ids of shape (B, L) with 1 <= L <= space.max_length.")
+def _requests_are_well_formed(subject: OptimizerSubject) -> None:
+    """Candidates are ids (B, L) of type int64, at least one of them, no longer than the model reads."""
+    run = _run(subject, steps=4, length=3)
+    vocabulary, longest = len(run.problem.space.embedding), run.problem.space.max_length
+    for request in run.recorder.requests:
+        rows = request.prefixes if isinstance(request, NextTokens) else request.candidates
+        shape = f"{type(request).__name__} of shape {tuple(rows.shape)} and {rows.dtype}"
+        shortest = 0 if isinstance(request, NextTokens) else 1
+        if rows.ndim != 2 or rows.dtype != torch.int64:
+            raise Violation(f"It yielded {shape}; ids are int64 (B, L).")
+        if not len(rows) or not shortest <= rows.shape[1] <= longest:
+            raise Violation(f"It yielded {shape}; at least one row is needed, of {shortest} to {longest} tokens.")
+        if rows.numel() and not (int(rows.min()) >= 0 and int(rows.max()) < vocabulary):
+            raise Violation(f"It yielded ids from {int(rows.min())} to {int(rows.max())} of {vocabulary} tokens.")
+
+
+@CHECKS.required(remedy="Add what it asks for to requires, and to the component's requires:… traits.")
+def _asks_only_for_what_it_declares(subject: OptimizerSubject) -> None:
+    """Gradients and next tokens are asked for only if requires says so, and the component's traits agree."""
+    run = _run(subject, steps=4)
+    declared = set(run.recorder.requires)
+    for kind, name in ((Gradients, "gradient"), (NextTokens, "next-token")):
+        if name not in declared and any(isinstance(request, kind) for request in run.recorder.requests):
+            raise Violation(f"It yields {kind.__name__}, but requires is {sorted(declared)}.")
+    if subject.component is not None and set(subject.component.trait("requires")) != declared:
+        raise Violation(
+            f"The class requires {sorted(declared)}, its component declares "
+            f"{sorted(subject.component.trait('requires'))}."
+        )
+
+
+@CHECKS.required(remedy="Work on copies: scatter instead of scatter_, torch.where instead of assignment.")
+def _inputs_are_not_changed(subject: OptimizerSubject) -> None:
+    """Neither the space nor the state nor the ids it starts from are written to."""
+    problem = toy_problem()
+    embedding, allowed = problem.space.embedding.clone(), problem.space.allowed.clone()
+    recorder = _Recorder(subject.build())
+    track = Track(0, best=_start(problem, 0, 3, 0))
+    searches = begin(problem, recorder, [track], 0)
+    advance(problem, recorder, searches, Budget(num_steps=4))
+    changed = sorted(recorder.mutated)
+    if not torch.equal(embedding, problem.space.embedding):
+        changed.append("the embedding matrix")
+    if not torch.equal(allowed, problem.space.allowed):
+        changed.append("the mask of allowed tokens")
+    if changed:
+        raise Violation(f"It writes to {' and to '.join(changed)}.")
+
+
+@CHECKS.required(remedy="Keep nothing on the optimizer: all searches of a set of runs share one.")
+def _company_changes_nothing(subject: OptimizerSubject) -> None:
+    """Three targets searched in lockstep take the same paths as each alone."""
+    together = _run(subject, steps=4, n_targets=3, length=4, seed=2)
+    for target in range(3):
+        alone = _run(subject, steps=4, n_targets=3, targets=[target], length=4, seed=2)
+        _require_same([together.tracks[target]], alone.tracks, "A run in company and alone", _TOLERANCE)
+
+
+@CHECKS.required(remedy="Return the state with done=True where no other prompt exists; propose nothing otherwise.")
+def _survives_a_vocabulary_of_one_token(subject: OptimizerSubject) -> None:
+    """Where one token is left there is nothing to search, and that is no error."""
+    run = _run(subject, steps=3, candidates=50, length=2, constraints=Constraints(allowed_words=(WORDS[13],)))
+    (track,) = run.tracks
+    assert track.best is not None
+    if set(track.best.text.split()) != {WORDS[13]}:
+        raise Violation(f"Only {WORDS[13]!r} is allowed, and the best prompt is {track.best.text!r}.")
+
+
+@CHECKS.required(remedy="See that every position can change to every allowed token, and that better prompts are kept.")
+def _finds_the_best_of_all(subject: OptimizerSubject) -> None:
+    """The best of all prompts of two tokens is found from one of several starts within 3,000 candidates."""
+    problem = toy_problem()
+    ids, loss = brute_force(problem, length=2)
+    (text,) = problem.space.decode(ids[None])
+    found = []
+    for seed in range(6):
+        run = _run(subject, steps=100, candidates=3000, patience=25, target_loss=loss + _TOLERANCE, length=2, seed=seed)
+        best = run.tracks[0].best
+        assert best is not None
+        found.append(best)
+        if best.loss <= loss + _TOLERANCE:
+            return
+    nearest = min(found, key=lambda best: best.loss)
+    raise Violation(
+        f"The best prompt is {text!r} (loss {loss:.4g}); the best that it found from 6 starts is {nearest.text!r} "
+        f"(loss {nearest.loss:.4g})."
+    )
+
+
+@CHECKS.required(remedy="Use the generator that is given, the logging module, and local settings.")
+def _leaves_the_process_alone(subject: OptimizerSubject) -> None:
+    """Building and running it prints nothing and changes no global generator, setting or directory."""
+    with untouched("Building and running it"):
+        _run(subject, steps=2)
