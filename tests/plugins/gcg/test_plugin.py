@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import attrs
 import pytest
@@ -49,3 +51,12 @@ def test_the_package_offers_its_names_lazily():
     assert all(hasattr(preimage_gcg, name) for name in preimage_gcg.__all__)
     with pytest.raises(AttributeError, match="no attribute 'gcg2'"):
         _ = preimage_gcg.gcg2
+
+
+def test_the_readme_lists_every_option_with_its_default():
+    """The table has one row for each, in the order of the class."""
+    readme = (Path(__file__).parents[3] / "plugins" / "gcg" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\S+) \|", readme, flags=re.MULTILINE)
+    defaults = [(field.name, str(field.default).lower()) for field in attrs.fields(preimage_gcg.GCGConfig)]
+
+    assert [(name, default.strip("`")) for name, default in rows] == defaults
