@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from preimage.api.component import Component
+from preimage.configuration import configure
 from preimage.device import resolve_device
 from preimage.errors import AssemblyError
 
@@ -55,6 +56,19 @@ def check(pipeline: Pipeline, catalogue: Catalogue) -> None:
     for term in pipeline.terms:
         if term.name in objectives:
             _check_role(term, objectives[term.name], catalogue)
+    _check_options(pipeline, catalogue)
+
+
+def _check_options(pipeline: Pipeline, catalogue: Catalogue) -> None:
+    """Raise for an option that cannot be, before a model is loaded for minutes."""
+    given: list[tuple[str, Any, Mapping[str, Any]]] = [
+        ("optimizer", stage.optimizer, stage.options) for stage in pipeline.stages
+    ]
+    for term in pipeline.terms:
+        given += [("objective", term.objective, term.options), ("adapter", term.adapter, term.adapter_options)]
+    for kind, name, options in given:
+        if isinstance(name, str):
+            configure(catalogue.config(kind, name), options, f"The {kind} {name!r}")
 
 
 def _check_stage(

@@ -44,6 +44,9 @@ def load_image(source: str | os.PathLike[str] | bytes | PILImage) -> PILImage:
     except UnidentifiedImageError as error:
         message = f"{name} is not a picture that Pillow can read: give a PNG, JPEG, WebP or similar file."
         raise InputError(message) from error
+    except IsADirectoryError as error:
+        message = f"{name} is a folder: give the pictures in it, such as {os.path.join(name, '*.png')}."
+        raise InputError(message) from error
     except OSError as error:
         message = f"{name} cannot be opened ({error.strerror or error}): check the path and its permissions."
         raise InputError(message) from error

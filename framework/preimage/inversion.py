@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from preimage.budget import Budget
@@ -128,6 +129,7 @@ def rerun(result: Result, target: Any = None) -> Result:
         if not source:
             message = "This result was made from a picture without a file: give the picture as `target`."
             raise InputError(message)
+        source = Path(source) if isinstance(source, str) else source
         found = sha256(load_image(source))
         if found != result.target.sha256:
             message = (
