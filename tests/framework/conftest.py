@@ -13,23 +13,6 @@ import pytest
 
 import preimage
 
-GOOD = '''
-from preimage.api import Component, hookimpl
-
-@hookimpl
-def provide_optimizers():
-    return (
-        Component(
-            name="{name}",
-            target="{module}:Target",
-            config="{module}:Config",
-            api="1.0",
-            summary="An optimizer of the tests.",
-            traits=("space:text",),
-        ),
-    )
-'''
-
 
 class Site:
     """A folder of the import path; `add` unpacks a distribution into it, `install` lets pip do that."""
@@ -148,7 +131,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
             del sys.modules[name]
 
 
-@pytest.fixture
-def good_plugin() -> str:
-    """The source of a plugin that works; fill in `name` and `module`."""
-    return GOOD
+@pytest.fixture(scope="session")
+def make_site() -> type[Site]:
+    """The class, for fixtures that outlive a test."""
+    return Site

@@ -105,13 +105,8 @@ def _report(error: Exception) -> int:
         if isinstance(error, classes):
             _say(text)
             return code
-    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    what += f" ({notes})" if notes else ""
-    _say(
-        f"unexpected {what} Set PREIMAGE_DEBUG=1 to see where it comes from."
-        if what.endswith(".")
-        else f"unexpected {what}. Set PREIMAGE_DEBUG=1 to see where it comes from."
-    )
+    what = f"{type(error).__name__}: {text}".rstrip(": .") + (f" ({notes})" if notes else "")
+    _say(f"unexpected {what}. Set PREIMAGE_DEBUG=1 to see where it comes from.")
     return 70
 
 
@@ -142,7 +137,7 @@ def _parser() -> Parser:
         prog="preimage",
         usage="preimage [--help] [--version] COMMAND ...",
         description="Finds the inputs behind outputs: the prompt that would make an image, and its kin.",
-        epilog="Run 'preimage COMMAND --help' for the options of a command.\n\n" + _commands_help(),
+        epilog=f"{_commands_help()}\n\nRun 'preimage COMMAND --help' for the options of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"preimage {__version__}")

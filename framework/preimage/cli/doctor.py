@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from preimage.catalogue import Catalogue, catalogue
 from preimage.cli import COMMANDS
 from preimage.discovery import PLUGINS, Entry
 from preimage.errors import PreimageError
-from preimage.plugin import Plugin
+from preimage.plugin import Plugin, Provider
 
 __all__ = ["add_arguments", "findings", "run"]
 
@@ -32,13 +33,14 @@ _LIMIT_MS = 100.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
+    parser.add_argument("--load", action="store_true", help="import every component as well, which takes its time")
     parser.add_argument("--json", action="store_true", help="print the same as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the findings; 1 if anything is wrong."""
     found = []
-    for finding in findings():
+    for finding in findings(load=arguments.load):
         found.append(finding)
         if not arguments.json:
             print(f"{'ok  ' if finding.ok else 'BAD '}  {finding.check}: {finding.detail}", flush=True)
@@ -52,8 +54,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if bad else 0
 
 
-def findings() -> Iterator[Finding]:
-    """Yield every check, cheap ones first."""
+def findings(*, load: bool = False) -> Iterator[Finding]:
+    """Yield every check, cheap ones first.
+
+    Arguments:
+        load: import the targets of all components, and not their options alone.
+    """
     yield from _host()
     try:
         installed = catalogue()
@@ -63,7 +69,7 @@ def findings() -> Iterator[Finding]:
     source = installed.settings.source or "no file, so that everything is allowed"
     yield Finding("settings", True, source)
     yield from _metadata(installed)
-    yield from _plugins(installed)
+    yield from _plugins(installed, load=load)
     yield from _names(installed)
     yield from _commands(installed)
     yield from _editable(installed)
@@ -101,26 +107,40 @@ def _metadata(installed: Catalogue) -> Iterator[Finding]:
         yield Finding("metadata", True, "no malformed, duplicate or left-over files")
 
 
-def _plugins(installed: Catalogue) -> Iterator[Finding]:
+def _plugins(installed: Catalogue, *, load: bool) -> Iterator[Finding]:
     for plugin in installed.plugins:
         ok = plugin.state in ("ok", "disabled")
         detail = plugin.state + (f", {plugin.cause}" if plugin.cause else "")
         yield Finding(f"plugin {plugin.id} {plugin.version}", ok, detail, plugin.remedy)
         for provider in plugin.providers:
             if provider.state == "ok":
-                yield from _loadable(installed, plugin, provider.kind, provider.qualified)
+                yield from _component(installed, plugin, provider, load=load)
     if not installed.plugins:
         yield Finding("plugins", False, "none is installed", 'pip install "preimage[all]"')
 
 
-def _loadable(installed: Catalogue, plugin: Plugin, kind: str, name: str) -> Iterator[Finding]:
+def _component(installed: Catalogue, plugin: Plugin, provider: Provider, *, load: bool) -> Iterator[Finding]:
     """Yield a finding if the options or the target of a component cannot be imported."""
-    for get in (installed.config, installed.load):
-        try:
-            get(kind, name)
-        except PreimageError as error:
-            yield Finding(f"{kind} {name}", False, str(error), f"upgrade or reinstall {plugin.distribution}")
-            return
+    check = f"{provider.kind} {provider.qualified}"
+    remedy = f"upgrade or reinstall {plugin.distribution}"
+    try:
+        installed.config(provider.kind, provider.qualified)
+        if load:
+            installed.load(provider.kind, provider.qualified)
+            yield Finding(check, True, f"{provider.component.target} can be imported")
+    except PreimageError as error:
+        yield Finding(check, False, str(error), remedy)
+        return
+    if not load and not _exists(provider.component.target.partition(":")[0]):
+        yield Finding(check, False, f"it names {provider.component.target}, but there is no such module", remedy)
+
+
+def _exists(module: str) -> bool:
+    """Tell whether a module can be found; the packages around it are imported for that, itself not."""
+    try:
+        return find_spec(module) is not None
+    except Exception:
+        return False
 
 
 def _names(installed: Catalogue) -> Iterator[Finding]:

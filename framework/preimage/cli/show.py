@@ -8,7 +8,7 @@ from typing import Any
 from preimage.api.component import KINDS
 from preimage.catalogue import Catalogue, catalogue
 from preimage.cli import UsageError
-from preimage.cli.table import aligned
+from preimage.cli.table import aligned, terminal_width
 from preimage.configuration import Option, options_of
 from preimage.errors import PreimageError, UnknownNameError, nearest
 from preimage.plugin import Provider
@@ -102,7 +102,7 @@ def _lines(provider: Provider, options: tuple[Option, ...], fault: str) -> list[
         return [*lines, "", "It has no options."]
     lines += ["", "options (-o name=value)"]
     rows = [(o.name, o.type, "required" if o.required else f"= {o.default}", o.help) for o in options]
-    return [*lines, *(f"  {line}" for line in aligned(rows))]
+    return [*lines, *(f"  {line}" for line in aligned(rows, width=max(terminal_width() - 2, 0)))]
 
 
 def _record(provider: Provider, options: tuple[Option, ...], fault: str) -> dict[str, Any]:
