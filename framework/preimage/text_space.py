@@ -14,6 +14,7 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import torch
 from tokenizers import Tokenizer, decoders
 
@@ -27,10 +28,26 @@ if TYPE_CHECKING:
     from preimage.api.space import TextSpace
     from preimage.api.template import Template
 
-__all__ = ["BoundTemplate", "TokenizerSpace", "template_ids"]
+__all__ = ["BoundTemplate", "Reading", "TokenizerSpace", "template_ids"]
 
 # What stands before a piece while it is read in context; the first that stays whole is taken.
 _PROBES = ("x", "a", "the", ".")
+
+
+@attrs.frozen
+class Reading:
+    """A text as a model reads it, and where in it each token stands.
+
+    Attributes:
+        text: the text as the tokenizer is given it, after the pipeline's own cleaning.
+        ids: the token ids, without specials.
+        offsets: the ``(start, end)`` of each token in `text`; a character that takes several tokens is in each
+            of their ranges, and whether the space before a word is in its range is the tokenizer's affair.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    offsets: tuple[tuple[int, int], ...]
 
 
 class TokenizerSpace:
@@ -140,6 +157,23 @@ class TokenizerSpace:
         The written name of a special token, such as ``<|endoftext|>``, is read as ordinary characters.
         """
         return self._encode_clean([self._cleaned(text) for text in texts])
+
+    def encode_with_offsets(self, texts: Sequence[str]) -> list[Reading]:
+        """Return the token ids of each text, as `encode` does, and where each token stands.
+
+        >>> from tokenizers import Tokenizer, models, pre_tokenizers
+        >>> words = Tokenizer(models.WordLevel({"a": 0, "red": 1, "?": 2}, unk_token="?"))
+        >>> words.pre_tokenizer = pre_tokenizers.Whitespace()
+        >>> space = TokenizerSpace(words, torch.zeros(3, 8), name="toy", max_length=16, special_ids=())
+        >>> space.encode_with_offsets(["a red"])[0].offsets
+        ((0, 1), (2, 5))
+        """
+        cleaned = [self._cleaned(text) for text in texts]
+        encodings = self._tokenizer.encode_batch(cleaned, add_special_tokens=False)
+        return [
+            Reading(text, tuple(encoding.ids), tuple(encoding.offsets))
+            for text, encoding in zip(cleaned, encodings, strict=True)
+        ]
 
     def decode(self, ids: Tensor) -> list[str]:
         """Return the text of each row of `ids`, ``(B, L)``, as a person would type it: single spaces only."""

@@ -156,6 +156,26 @@ class TestReading:
         """A batch is read as its texts are one by one."""
         assert space.encode(CORPUS[:6]) == [space.encode([text])[0] for text in CORPUS[:6]]
 
+    def test_offsets_cover_the_words(self, space: TokenizerSpace) -> None:
+        """Each token says which letters it stands for, in order; together they are the text, spaces apart."""
+        for reading, ids in zip(space.encode_with_offsets(CORPUS[:6]), space.encode(CORPUS[:6]), strict=True):
+            covered = {position for start, end in reading.offsets for position in range(start, end)}
+            visible = {position for position, letter in enumerate(reading.text) if letter != " "}
+
+            assert list(reading.ids) == ids
+            assert list(reading.offsets) == sorted(reading.offsets)
+            assert visible <= covered <= set(range(len(reading.text)))
+
+    def test_offsets_are_those_of_the_cleaned_text(self) -> None:
+        """Cleaning may move letters, so the text that the offsets speak of comes along."""
+        space = space_over(gpt2_style(), clean=lambda text: " ".join(text.split()))
+        (reading,) = space.encode_with_offsets(["  an    image"])
+        start, end = reading.offsets[-1]
+
+        assert reading.text == "an image"
+        assert end == len("an image")
+        assert reading.text[start:end].strip()
+
     def test_no_text_and_no_ids(self, space: TokenizerSpace) -> None:
         """Nothing is read as nothing."""
         assert space.encode([""]) == [[]]
