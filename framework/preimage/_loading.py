@@ -135,7 +135,7 @@ def _members(protocol: type) -> list[str]:
     names: dict[str, None] = {}
     for base in reversed(protocol.__mro__):
         if getattr(base, "_is_protocol", False):
-            declared = [*vars(base).get("__annotations__", {}), *vars(base)]
+            declared = [*inspect.get_annotations(base), *vars(base)]
             names.update(dict.fromkeys(n for n in declared if not n.startswith("_") or n == "__call__"))
     return list(names)
 

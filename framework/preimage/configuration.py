@@ -7,6 +7,7 @@ Text is converted by the type of the field, so that ``-o topk=64`` and ``topk = 
 from __future__ import annotations
 
 import enum
+import inspect
 import json
 import numbers
 import re
@@ -150,7 +151,7 @@ def _annotations(config: type) -> dict[str, Any]:
 
 def _hints_one_by_one(config: type) -> dict[str, Any]:
     hints = {}
-    for name, annotation in vars(config).get("__annotations__", {}).items():
+    for name, annotation in inspect.get_annotations(config).items():
         probe = type(config.__name__, (), {"__annotations__": {name: annotation}, "__module__": config.__module__})
         try:
             hints.update(typing.get_type_hints(probe, include_extras=True))

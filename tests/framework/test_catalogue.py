@@ -22,7 +22,7 @@ from preimage.errors import (
 )
 from preimage.settings import Settings
 
-TARGETS = '''
+TARGETS = """
 import attrs
 
 @attrs.frozen(kw_only=True)
@@ -55,7 +55,7 @@ class Loaded:
 def load(config, name, role, device, dtype):
     calls.append((name, role, device, dtype))
     return Loaded(name)
-'''
+"""
 
 
 def source(*components: str, kind: str = "optimizers") -> str:
@@ -94,7 +94,12 @@ def test_describe_load_and_build(site, build):
 
     assert catalogue.names("optimizer") == ("fast",)
     assert catalogue.names("objective") == ()
-    assert (described.distribution, described.version, described.module, described.state) == ("acme", "1.0", "acme", "ok")
+    assert (described.distribution, described.version, described.module, described.state) == (
+        "acme",
+        "1.0",
+        "acme",
+        "ok",
+    )
     assert described.component.trait("space") == ("text",)
     assert catalogue.load("optimizer", "fast") is sys.modules["targets"].Target
     assert (built.config.width, built.part) == (7, "good")
@@ -113,9 +118,7 @@ def test_building_a_catalogue_imports_no_target(site, build):
 def test_unknown_option_is_found_before_the_target_is_imported(site, build):
     """A typing error costs no import of anything heavy."""
     (site.folder / "heavy.py").write_text("raise RuntimeError('imported')")
-    record = (
-        "Component(name='fast', target='heavy:Target', config='targets:Config', api='1.0', summary='For tests.')"
-    )
+    record = "Component(name='fast', target='heavy:Target', config='targets:Config', api='1.0', summary='For tests.')"
     site.add("acme", source(record))
 
     with pytest.raises(OptionError, match="The optimizer 'fast' has no option 'widht'. Did you mean 'width'?"):
@@ -179,7 +182,9 @@ def test_unknown_names(site, build):
     site.add("acme", source(component("fast"), component("slow")))
     catalogue = build()
 
-    with pytest.raises(UnknownNameError, match=r"There is no optimizer 'fsat'. Did you mean 'fast'\? Installed: fast, sl"):
+    with pytest.raises(
+        UnknownNameError, match=r"There is no optimizer 'fsat'. Did you mean 'fast'\? Installed: fast, sl"
+    ):
         catalogue.load("optimizer", "fsat")
     with pytest.raises(UnknownNameError, match=r'It comes with: pip install "preimage\[gcg\]"'):
         catalogue.load("optimizer", "gcg")
@@ -196,9 +201,13 @@ def test_a_name_whose_plugin_is_broken_shows_the_break(site, build):
     site.add("mine", "1 / 0", entry_points="[preimage.plugins]\nlucky = mine\n")
     catalogue = build()
 
-    with pytest.raises(PluginError, match="preimage-gcg:main 1.0 is broken: importing preimage_gcg raised ValueError: boom"):
+    with pytest.raises(
+        PluginError, match="preimage-gcg:main 1.0 is broken: importing preimage_gcg raised ValueError: boom"
+    ):
         catalogue.load("optimizer", "gcg")
-    with pytest.raises(PluginError, match="'new' is written for version 2.0 of the optimizer contract, this host has 1"):
+    with pytest.raises(
+        PluginError, match="'new' is written for version 2.0 of the optimizer contract, this host has 1"
+    ):
         catalogue.load("optimizer", "new")
     with pytest.raises(PluginError, match="mine:lucky"):
         catalogue.describe("optimizer", "lucky")
@@ -227,7 +236,9 @@ def test_missing_needs(site, build):
 
     assert catalogue.describe("optimizer", "fast").state == "missing-dependency"
     assert catalogue.plugins[0].remedy == "pip install no-such-package"
-    with pytest.raises(MissingDependencyError, match="needs no_such_package.sub, which is not installed. Pip install no-s"):
+    with pytest.raises(
+        MissingDependencyError, match="needs no_such_package.sub, which is not installed. Pip install no-s"
+    ):
         catalogue.load("optimizer", "fast")
 
 
@@ -297,7 +308,9 @@ def test_roles_of_models(site, build):
     catalogue.load_model("toy:a", None)
 
     assert [call[1] for call in sys.modules["targets"].calls] == ["text-encoder", "image-text-encoder"]
-    with pytest.raises(AssemblyError, match="'toy:a' cannot serve as captioner: its loader 'toy' has image-text-encoder"):
+    with pytest.raises(
+        AssemblyError, match="'toy:a' cannot serve as captioner: its loader 'toy' has image-text-encoder"
+    ):
         catalogue.load_model("toy:a", "captioner")
     with pytest.raises(UnknownNameError, match="no role 'captoner'. Did you mean 'captioner'"):
         catalogue.load_model("toy:a", "captoner")

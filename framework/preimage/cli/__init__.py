@@ -133,15 +133,20 @@ def _dispatch(arguments: list[str]) -> int:
 def _parser() -> Parser:
     from preimage import __version__
 
-    parser = Parser(
+    parser = _TopLevel(
         prog="preimage",
         usage="preimage [--help] [--version] COMMAND ...",
         description="Finds the inputs behind outputs: the prompt that would make an image, and its kin.",
-        epilog=f"{_commands_help()}\n\nRun 'preimage COMMAND --help' for the options of a command.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"preimage {__version__}")
     return parser
+
+
+class _TopLevel(Parser):
+    """The parser in front of the command; looks for commands of plugins only when the help is printed."""
+
+    def format_help(self) -> str:
+        return f"{super().format_help()}\n{_commands_help()}\n\nRun 'preimage COMMAND --help' for its options.\n"
 
 
 def _commands_help() -> str:
