@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["Constraints", "SearchSpace"]
 
 
+def _words(words: Iterable[str]) -> tuple[str, ...]:
+    return tuple(words)
+
+
 @attrs.frozen(kw_only=True)
 class Constraints:
     """What the user allows a prompt to hold."""
@@ -28,11 +32,11 @@ class Constraints:
     )
     allowed_words: tuple[str, ...] | None = attrs.field(
         default=None,
-        converter=attrs.converters.optional(tuple),
+        converter=attrs.converters.optional(_words),
         metadata={"help": "Propose only tokens that these words are made of."},
     )
     banned_words: tuple[str, ...] = attrs.field(
-        default=(), converter=tuple, metadata={"help": "Never propose a token of which one of these is made."}
+        default=(), converter=_words, metadata={"help": "Never propose a token of which one of these is made."}
     )
 
 

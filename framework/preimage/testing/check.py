@@ -29,7 +29,7 @@ Level = Literal["required", "optional"]
 Status = Literal["passed", "failed", "skipped", "expected"]
 
 
-class Violation(AssertionError):
+class Violation(AssertionError):  # noqa: N818 - it is what the rule calls it
     """A check has found something wrong; the message says what, with the values."""
 
 

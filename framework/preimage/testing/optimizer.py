@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -355,7 +356,7 @@ def _best_never_worsens(subject: OptimizerSubject) -> None:
     (track,) = run.tracks
     assert track.best is not None
     losses = [point.best_loss for point in track.trajectory] + [track.best.loss]
-    for step, (earlier, later) in enumerate(zip(losses, losses[1:], strict=False), start=2):
+    for step, (earlier, later) in enumerate(pairwise(losses), start=2):
         if later > earlier:
             raise Violation(f"The best loss rises from {earlier:.6g} to {later:.6g} at step {step}.")
     afresh = float(run.problem.score_texts([track.best.text], torch.tensor([0])).losses[0])

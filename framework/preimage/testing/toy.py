@@ -22,15 +22,22 @@ WORDS = (
 )
 
 
-def toy_tokens(*, width: int = 6, seed: int = 0) -> TokenizerSpace:
-    """Return a space of one token a word, a special one, and random embeddings ``(V, width)`` in float64."""
+def toy_tokens(*, width: int = 6, seed: int = 0, embedding: Tensor | None = None) -> TokenizerSpace:
+    """Return a space of one token a word and a special one, with embeddings in float64.
+
+    Arguments:
+        width: of the random embeddings, ``(V, width)``.
+        seed: draws them.
+        embedding: of a model, instead of random ones.
+    """
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     vocabulary = {word: index for index, word in enumerate([*WORDS, "<end>"])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<end>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    rng = torch.Generator().manual_seed(seed)
-    embedding = torch.randn(len(vocabulary), width, generator=rng, dtype=torch.float64)
+    if embedding is None:
+        rng = torch.Generator().manual_seed(seed)
+        embedding = torch.randn(len(vocabulary), width, generator=rng, dtype=torch.float64)
     return TokenizerSpace(tokenizer, embedding, name="toy", max_length=16, special_ids=(len(WORDS),))
 
 
