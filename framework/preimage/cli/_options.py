@@ -130,9 +130,9 @@ def _described(arguments: argparse.Namespace, defaults: Mapping[str, str]) -> An
     return Pipeline(stages=stages, terms=terms, constraints=Constraints(**given) if given else None)
 
 
-def _stage_options(given: Sequence[str], names: Sequence[str]) -> list[dict[str, str]]:
+def _stage_options(given: Sequence[str], names: Sequence[str]) -> list[dict[str, Any]]:
     """Return the options of each stage; one without a stage's name is for all of them."""
-    options: list[dict[str, str]] = [{} for _ in names]
+    options: list[dict[str, Any]] = [{} for _ in names]
     for text in given:
         key, equals, value = text.partition("=")
         stage, _, name = key.strip().rpartition(".")
@@ -141,7 +141,9 @@ def _stage_options(given: Sequence[str], names: Sequence[str]) -> list[dict[str,
             raise UsageError(message)
         chosen = [index for index, known in enumerate(names) if stage in ("", known, str(index + 1))]
         if not chosen:
-            message = f"-o {text} is for the stage {stage!r}.{nearest(stage, list(names))} The stages are {_row(names)}."
+            message = (
+                f"-o {text} is for the stage {stage!r}.{nearest(stage, list(names))} The stages are {_row(names)}."
+            )
             raise UnknownNameError(message)
         for index in chosen:
             options[index][name] = value

@@ -85,6 +85,7 @@ class _Meter:
         self._stages = pipeline.stages
         self._stage = -1
         self._before: tuple[int, float] = (0, 0.0)
+        self._last: tuple[int, float] = (0, 0.0)
         self._clock: tuple[float, int] | None = None
 
     def read(self, event: StepEvent) -> dict[str, Any]:
@@ -92,7 +93,7 @@ class _Meter:
         spent = max(event.spent, key=lambda item: item.candidates)
         if event.stage != self._stage:
             self._stage = event.stage
-            self._before = self._last if event.stage else (0, 0.0)
+            self._before = self._last
         self._last = (spent.candidates, spent.seconds)
         now, total = time.perf_counter(), sum(item.candidates for item in event.spent)
         if self._clock is None:

@@ -58,8 +58,9 @@ def _facts(result: Result) -> list[tuple[str, str]]:
             facts.append(("similarity", f"{1 - value:.4f}  {name}"))
         elif len(result.terms) > 1:
             facts.append(("term", f"{value:.4f}  {name}"))
+    steps = len(result.trajectory)
     cost = (
-        f"{len(result.trajectory):,} steps, {spent.candidates:,} candidates, {spent.forward:,} forward and "
+        f"{steps:,} step{'s' * (steps != 1)}, {spent.candidates:,} candidates, {spent.forward:,} forward and "
         f"{spent.backward:,} backward passes, {spent.seconds:.1f} s"
     )
     stop = _STOPS.get(result.stop_reason, result.stop_reason)

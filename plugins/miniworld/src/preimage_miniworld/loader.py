@@ -8,7 +8,6 @@ from typing import Any
 
 from preimage.catalogue import catalogue
 from preimage.errors import UnknownNameError, nearest
-
 from preimage_miniworld.config import MiniworldConfig
 
 __all__ = ["MODELS", "load"]
