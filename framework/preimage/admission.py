@@ -6,6 +6,7 @@ With ``PREIMAGE_STRICT=1`` the exception is raised instead, which is what the au
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import os
@@ -132,6 +133,7 @@ def inspect_implementations(manager: pluggy.PluginManager, plugin: object) -> st
     return ""
 
 
+@functools.cache
 def _specifications() -> dict[str, tuple[str, ...]]:
     """Return the parameters of every hook."""
     names = (*hooks.COLLECTORS.values(), *hooks.OBSERVERS, "check_installation")
@@ -225,6 +227,7 @@ def validate(component: Component) -> str:
 
 def judge(provider: Provider) -> Provider:
     """Return the provider with its state: whether its contract and its needs are met here."""
+    provider = attrs.evolve(provider, state="ok", cause="", remedy="")
     match = _VERSION.match(provider.component.api)
     wanted = (int(match[1]), int(match[2])) if match else (0, 0)
     here = API[provider.kind]

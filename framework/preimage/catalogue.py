@@ -61,12 +61,10 @@ class Catalogue:
         settings: the settings it was built with.
         discovery: what the metadata of the distributions said.
         plugins: a record for each plugin, whatever its state.
-        observers: who is told about runs.
     """
 
     discovery: Discovery
     plugins: tuple[Plugin, ...]
-    observers: Observers
 
     def __init__(self, settings: Settings | None = None, *, path: Sequence[str] | None = None) -> None:
         self.settings = read_settings() if settings is None else settings
@@ -75,6 +73,7 @@ class Catalogue:
         self._local: list[Provider] = []
         self._loaded: dict[tuple[Provider, str], Any] = {}
         self._models: dict[tuple[Any, ...], Any] = {}
+        self._observers: Observers | None = None
         self._lock = threading.RLock()
         self._discover()
 
@@ -93,9 +92,18 @@ class Catalogue:
                 plugins.append(_without_repeats(admit(self._manager, entry), plugins))
         self.plugins = tuple(plugins)
         versions = {plugin.id: plugin.version for plugin in plugins}
-        self.observers = Observers(self._manager, versions)
+        if self._observers is None:
+            self._observers = Observers(self._manager, versions)
+        else:
+            self._observers.renew(self._manager, versions)
 
     # What there is
+
+    @property
+    def observers(self) -> Observers:
+        """Who is told about runs; objects can be added beside the plugins."""
+        assert self._observers is not None
+        return self._observers
 
     @property
     def providers(self) -> tuple[Provider, ...]:
@@ -186,7 +194,7 @@ class Catalogue:
             PluginError: it cannot be imported, or is written for another version of the contract.
         """
         provider = self.describe(kind, name)
-        require(provider)
+        require(judge(provider))  # anew, because what it needs may have been installed since
         return self._import(provider, provider.component.target)
 
     def config(self, kind: str, name: str) -> type:
@@ -315,11 +323,8 @@ class Catalogue:
     def refresh(self) -> None:
         """Look again for installed plugins; what was registered by hand and loaded models stay."""
         importlib.invalidate_caches()
-        observers = self.observers.local
         self._loaded.clear()
         self._discover()
-        for observer in observers:
-            self.observers.register(observer)
 
     # Names
 
@@ -390,9 +395,17 @@ class Catalogue:
         return self._loaded[key]
 
 
-@functools.cache
+_LOCK = threading.RLock()
+
+
 def catalogue() -> Catalogue:
     """Return the process's catalogue, built at the first call."""
+    with _LOCK:  # two catalogues would load every model twice
+        return _of_process()
+
+
+@functools.cache
+def _of_process() -> Catalogue:
     return Catalogue()
 
 

@@ -42,7 +42,12 @@ class Registration:
 
 
 class Observers:
-    """The implementations of the observer hooks, in the order of the plugins, then of local registration."""
+    """The implementations of the observer hooks, in the order of the plugins, then of local registration.
+
+    Arguments:
+        manager: knows the plugins.
+        versions: of the plugins, by the names under which they are registered, in their order.
+    """
 
     def __init__(self, manager: pluggy.PluginManager, versions: dict[str, str]) -> None:
         self._manager = manager
@@ -70,10 +75,11 @@ class Observers:
         self._local[unique] = observer
         return Registration(lambda: self.unregister(observer))
 
-    @property
-    def local(self) -> tuple[object, ...]:
-        """What was registered beside the plugins."""
-        return tuple(self._local.values())
+    def renew(self, manager: pluggy.PluginManager, versions: dict[str, str]) -> None:
+        """Go on with the plugins of another manager; local observers stay, in their order."""
+        self._manager, self._versions = manager, versions
+        for name, observer in self._local.items():
+            manager.register(observer, name=name)
 
     def unregister(self, observer: object) -> None:
         """Forget a local observer; one that is not registered is no error."""

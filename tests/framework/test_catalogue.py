@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import threading
 
@@ -397,13 +398,28 @@ def test_refresh_finds_what_was_installed_meanwhile(site, coin, build):
     """A live notebook sees a new plugin; what was registered by hand stays."""
     catalogue = build()
     catalogue.register("optimizer", coin)
-    catalogue.observers.register(Recorder())
+    registration = catalogue.observers.register(Recorder())
     site.add("late", source(component("fast")))
 
     catalogue.refresh()
 
     assert catalogue.names("optimizer") == ("coin", "fast")
     assert catalogue.observe("step_finished") is not None
+    registration.unregister()
+    assert catalogue.observe("step_finished") is None
+
+
+def test_what_was_missing_may_have_been_installed_since(site, build):
+    """No refresh is needed for a package that a component waits for."""
+    site.add("acme", source(component("fast", needs=("late_package",))))
+    catalogue = build()
+    with pytest.raises(MissingDependencyError):
+        catalogue.load("optimizer", "fast")
+
+    (site.folder / "late_package.py").touch()
+    importlib.invalidate_caches()
+
+    assert catalogue.load("optimizer", "fast").__name__ == "Target"
 
 
 def test_snapshot_is_plain_data(site, build):

@@ -38,7 +38,7 @@ def test_nothing_is_wrong_with_a_good_plugin(site, bad):
 
 def test_heavy_plugins(site, bad):
     """A light module that imports numpy makes every command slow."""
-    site.add("acme", "import numpy\n" + PLUGIN, files={"acme_config.py": CONFIG})
+    site.add("acme", "import numpy\n" + PLUGIN, files={"acme_config.py": CONFIG, "numpy.py": ""})
 
     finding = bad()["start-up cost of acme:main"]
 

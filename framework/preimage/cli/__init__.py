@@ -202,7 +202,7 @@ def _plugin_command(command: str) -> Callable[[list[str]], int | None]:
         function = import_module(entry.module)
         for part in entry.attribute.split("."):
             function = getattr(function, part)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         message = (
             f"the command {command!r} of {entry.distribution} {entry.version} cannot be run, because importing "
             f"{entry.module}:{entry.attribute} raised {type(error).__name__}: {error}."

@@ -191,13 +191,14 @@ def _editable(installed: Catalogue) -> Iterator[Finding]:
 
 
 def _editable_source(home: Path) -> Path | None:
-    from urllib.parse import unquote, urlsplit
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
 
     try:
         record = json.loads((home / "direct_url.json").read_text(encoding="utf-8"))
         if not record.get("dir_info", {}).get("editable"):
             return None
-        return Path(unquote(urlsplit(record["url"]).path))
+        return Path(url2pathname(urlsplit(record["url"]).path))
     except (OSError, ValueError, KeyError, AttributeError):
         return None
 
