@@ -16,7 +16,6 @@ from preimage import api
 from preimage._loading import attributed, import_target, missing_members, one_line
 from preimage.admission import admit, judge, new_manager, require, validate
 from preimage.api.component import KINDS, Component, Finding
-from preimage.configuration import configure
 from preimage.discovery import Discovery, discover, normalise
 from preimage.errors import (
     AmbiguousNameError,
@@ -219,6 +218,8 @@ class Catalogue:
             OptionError: an option does not exist, or its value is refused.
             PluginError: what was built lacks something that its contract asks for.
         """
+        from preimage.configuration import configure  # only those who build pay for it
+
         provider = self.describe(kind, name)
         config: Any = configure(self.config(kind, name), options, f"The {kind} {name!r}")
         target = self.load(kind, name)
@@ -244,6 +245,8 @@ class Catalogue:
             AssemblyError: the loader has no models of that role.
             InputError: the reference names no loader.
         """
+        from preimage.configuration import configure  # only those who build pay for it
+
         loader, colon, name = reference.partition(":")
         if not colon or not loader or not name:
             message = (

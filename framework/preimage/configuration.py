@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import inspect
-import json
 import numbers
 import re
 import types
@@ -236,8 +235,8 @@ def _member(value: Any, choices: type[enum.Enum]) -> enum.Enum:
 
 def _collection(value: Any, container: type, arguments: tuple[Any, ...], words: str) -> Any:
     if isinstance(value, str):
-        value = json.loads(value) if _is_json(value, "[") else [part.strip() for part in value.split(",")]
-        value = [part for part in value if part != ""]
+        parts = _json(value, "[")
+        value = [part for part in (piece.strip() for piece in value.split(",")) if part] if parts is None else parts
     if not isinstance(value, abc.Iterable):
         raise ValueError(words)
     items = list(value)
@@ -250,20 +249,23 @@ def _collection(value: Any, container: type, arguments: tuple[Any, ...], words: 
 
 
 def _mapping(value: str) -> Any:
-    if not _is_json(value, "{"):
+    mapping = _json(value, "{")
+    if mapping is None:
         message = 'a mapping written as JSON, such as {"a": 1}'
         raise ValueError(message)
-    return json.loads(value)
+    return mapping
 
 
-def _is_json(text: str, bracket: str) -> bool:
+def _json(text: str, bracket: str) -> Any:
+    """Return what a text that begins with `bracket` says as JSON, or None if it says nothing."""
     if not text.lstrip().startswith(bracket):
-        return False
+        return None
+    import json
+
     try:
-        json.loads(text)
+        return json.loads(text)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _as_none(value: Any) -> None:
