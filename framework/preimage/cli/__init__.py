@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "invert": ("preimage.cli.invert", "Find the prompt that a picture is most like."),
     "plugins": ("preimage.cli.plugins", "List the installed plugins, what they provide and how they fare."),
     "show": ("preimage.cli.show", "Describe one component: its options, what it needs, where it comes from."),
+    "check": ("preimage.cli.check", "Test whether what a distribution provides keeps the contracts."),
     "doctor": ("preimage.cli.doctor", "Look for everything that may be wrong with this installation."),
 }
 """Name to (module, summary), in the order of the help."""

@@ -94,9 +94,8 @@ def check_objective(
     True
     """
     if not isinstance(objective, str):
-        name = getattr(objective, "__name__", type(objective).__name__)
-        model = _model(model, "image-text-encoder", catalogue)
-        subject = ObjectiveSubject(name, _binder(objective), model, tuple(targets or make_targets(model, ("text",))))
+        subject = subject_from(objective, getattr(objective, "__name__", ""), model, targets, catalogue)
+        name = subject.name
         plan: list[tuple[Sequence[Check], Any]] = [(tuple(CHECKS), subject)]
     else:
         from preimage.testing.component import plan_for
@@ -104,6 +103,15 @@ def check_objective(
         name, plan = plan_for("objective", objective, options, catalogue, model=model, targets=targets)
     report = report_on(name, plan, expected_failures)
     return report.require() if strict else report
+
+
+def subject_from(
+    objective: Callable[..., Any], name: str, model: Any, targets: Sequence[Any] | None, catalogue: Catalogue | None
+) -> ObjectiveSubject:
+    """Return what the checks look at, for ``objective(model=…, targets=[…])``."""
+    bound = _model(model, "image-text-encoder", catalogue)
+    chosen = tuple(targets or make_targets(bound, ("text",)))
+    return ObjectiveSubject(name or type(objective).__name__, _binder(objective), bound, chosen)
 
 
 def subject_of(

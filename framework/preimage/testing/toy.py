@@ -35,6 +35,7 @@ def toy_tokens(*, width: int = 6, seed: int = 0, embedding: Tensor | None = None
     vocabulary = {word: index for index, word in enumerate([*WORDS, "<end>"])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<end>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.add_special_tokens(["<end>"])
     if embedding is None:
         rng = torch.Generator().manual_seed(seed)
         embedding = torch.randn(len(vocabulary), width, generator=rng, dtype=torch.float64)
