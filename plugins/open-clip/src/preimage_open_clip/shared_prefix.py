@@ -83,12 +83,25 @@ def _grow(rows: NDArray[np.int64], common: NDArray[np.int64], start: int, length
         low, high = int(bounds[widest]), int(bounds[widest + 1])
         leaving.append(_joined(rows, common, (first, low), (high, last), fork))
         first, last = low, high
-    groups = _large_enough(leaving)
-    children = tuple(_grow(members, shared, fork, length) for fork, members, shared in groups)
+    children = tuple(branch for group in _large_enough(leaving) for branch in _parted(*group, length))
     shared = Branch(start, rows[first:last], children)
     if not children or shared.positions(length) > _WORTHWHILE * alone.positions(length):
         return alone
     return shared
+
+
+def _parted(fork: int, rows: NDArray[np.int64], common: NDArray[np.int64], length: int) -> list[Branch]:
+    """Return branches for sorted `rows` that have all positions before `fork` in common.
+
+    Rows with the same token at `fork` make a branch if they are many; all others are run together. So branches
+    within branches fork ever later, and their depth is bounded by `length` however different the rows are.
+    """
+    bounds = np.concatenate([[0], 1 + np.flatnonzero(common == fork), [len(rows)]])
+    spans = list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
+    many = [(low, high) for low, high in spans if high - low >= _FEWEST_ROWS]
+    few = [rows[low:high] for low, high in spans if high - low < _FEWEST_ROWS]
+    branches = [_grow(rows[low:high], common[low : high - 1], fork, length) for low, high in many]
+    return [*branches, Branch(fork, np.concatenate(few))] if few else branches
 
 
 _Group = tuple[int, "NDArray[np.int64]", "NDArray[np.int64]"]
