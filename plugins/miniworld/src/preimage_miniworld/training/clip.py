@@ -60,7 +60,7 @@ class ClipTraining:
     seed: int = 0
     pictures: int = 40_000
     texts: int = 8
-    steps: int = 2_700
+    steps: int = 1_100
     batch: int = 256
     learning_rate: float = 1.5e-3
     warm_up: int = 100

@@ -20,9 +20,9 @@ def clip_figures(folder: Path, scenes: int = 100, captions: int = 256) -> dict[s
         captions: Among how many held-out captions of distinct scenes, the right one included.
 
     Returns:
-        ``rank 1``: for how many of 100 pictures the right caption comes first, over all scenes, over those
-        with one and with two objects; ``rank 1 of pictures``: the same with the roles exchanged;
-        ``sibling``: how often the right caption beats that of a scene with one attribute changed.
+        Percentages by name: how often the right caption comes first, overall and by number of
+        objects; how often the right picture does; how often the right caption beats one with a
+        single attribute changed.
     """
     import random
 
