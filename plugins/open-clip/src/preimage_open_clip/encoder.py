@@ -15,7 +15,7 @@ from torch.nn import functional
 from preimage.errors import InputError
 from preimage.text_space import TokenizerSpace
 from preimage_open_clip.shared_prefix import SharedPrefixes
-from preimage_open_clip.tokenizer import clean_of, frame_of, rust_tokenizer
+from preimage_open_clip.tokenizer import clean_of, frame_of, read_plainly, rust_tokenizer
 from preimage_open_clip.tower import TextTower, text_module
 
 if TYPE_CHECKING:
@@ -64,17 +64,20 @@ class OpenClipEncoder:
         rust, clean = rust_tokenizer(tokenizer, reference), clean_of(tokenizer)
         embedding = text.token_embedding.weight
 
-        def space(max_length: int, special_ids: set[int]) -> TokenizerSpace:
-            return TokenizerSpace(
-                rust, embedding, name=reference, max_length=max_length, special_ids=special_ids, clean=clean
-            )
-
-        frame = frame_of(tokenizer, space(text.context_length, set()), text.context_length)
+        frame = frame_of(tokenizer, lambda texts: read_plainly(rust, clean, texts), text.context_length, reference)
         # Padding may be an ordinary token (id 0 is "!" to CLIP), so only start and end are special.
         special_ids = {*frame.before, *frame.after[:1]}
-        largest_id = int(space(1, special_ids).allowed.nonzero().max())
+        named = {token for token, added in rust.get_added_tokens_decoder().items() if added.special}
+        largest_id = max(set(rust.get_vocab().values()) - special_ids - named)
         self._tower = TextTower(model, frame, reference, largest_id=largest_id)
-        self.space = space(frame.max_length, special_ids | set(self._tower.masked_ids))
+        self.space = TokenizerSpace(
+            rust,
+            embedding,
+            name=reference,
+            max_length=frame.max_length,
+            special_ids=special_ids | set(self._tower.masked_ids),
+            clean=clean,
+        )
         self._shared = SharedPrefixes(self._tower) if share_prefixes and self._tower.shares else None
 
     @cached_property
@@ -124,10 +127,10 @@ class OpenClipEncoder:
 
     def _encode_pixels(self, images: list[Image.Image]) -> Tensor:
         pixels = torch.stack([self._preprocess(image) for image in images])
-        like = next(self._model.visual.parameters())
+        pixels = pixels.to(self.space.device, self._tower.dtype)
         with torch.no_grad():
             # CoCa normalises unless told otherwise; twice does no harm.
-            return functional.normalize(self._model.encode_image(pixels.to(like)), dim=-1)
+            return functional.normalize(self._model.encode_image(pixels), dim=-1)
 
     def _unit(self, embeddings: Tensor) -> Tensor:
         return functional.normalize(self._tower.encode(embeddings), dim=-1)
@@ -149,9 +152,9 @@ def _content_hash(image: Image.Image) -> bytes:
         )
         raise InputError(message)
     digest = hashlib.blake2b(f"{image.mode} {image.size} {image.info.get('transparency')} ".encode())
-    digest.update(repr(image.getpalette()).encode())
     try:
         digest.update(image.tobytes())
+        digest.update(repr(image.getpalette()).encode())
     except OSError as error:
         name = getattr(image, "filename", "") or "The picture"
         message = f"{name} cannot be read: {error}. The file is damaged or incomplete: save it again."

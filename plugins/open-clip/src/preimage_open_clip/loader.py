@@ -81,7 +81,8 @@ def load(
     source = source_of(name)
     place = torch.device("cpu" if device is None else device)
     kind = _dtype(dtype)
-    with _unconfigured_logging():
+    # open_clip draws initial weights from the global generator before it reads the real ones.
+    with _unconfigured_logging(), torch.random.fork_rng(devices=[]):
         if source.folder is not None:
             model = _from_folder(source.folder, source.model_name, config, kind)
         else:

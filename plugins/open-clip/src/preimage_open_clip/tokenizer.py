@@ -12,9 +12,9 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from preimage.errors import AssemblyError
 
 if TYPE_CHECKING:
-    from preimage.text_space import TokenizerSpace
+    from torch import Tensor
 
-__all__ = ["Clean", "Frame", "clean_of", "frame_of", "rust_tokenizer"]
+__all__ = ["Clean", "Frame", "clean_of", "frame_of", "read_plainly", "rust_tokenizer"]
 
 # The words of SimpleTokenizer; its special tokens are left to the tokenizer's own list of them.
 _WORDS = Regex(r"(?i:'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+)")
@@ -99,15 +99,29 @@ def clean_of(tokenizer: Any) -> Clean:
     return Clean(function)
 
 
-def frame_of(tokenizer: Any, space: TokenizerSpace, context: int) -> Frame:
-    """Return what `tokenizer` puts around the ids that `space` reads, checked on some texts.
+def read_plainly(rust: Tokenizer, clean: Clean, texts: list[str]) -> list[list[int]]:
+    """Return the ids of texts without special tokens, whatever padding is set on the tokenizer."""
+    encodings = rust.encode_batch([clean(text) for text in texts], add_special_tokens=False)
+    return [
+        [token for token, real in zip(encoding.ids, encoding.attention_mask, strict=True) if real]
+        for encoding in encodings
+    ]
+
+
+def frame_of(
+    tokenizer: Callable[..., Tensor],
+    encode: Callable[[list[str]], list[list[int]]],
+    context: int,
+    reference: str,
+) -> Frame:
+    """Return what `tokenizer` puts around the ids that `encode` reads, checked on some texts.
 
     Raises:
         AssemblyError: the rows are not a prompt's ids in a fixed frame.
     """
-    texts = [text for text in _PROBES if len(space.encode([text])[0]) < context - 2]
-    rows = tokenizer(texts, context_length=context).tolist()
-    read = space.encode(texts)
+    pairs = [(text, ids) for text, ids in zip(_PROBES, encode(list(_PROBES)), strict=True) if len(ids) < context - 2]
+    read = [ids for _, ids in pairs]
+    rows = tokenizer([text for text, _ in pairs], context_length=context).tolist()
     shortest, ids = rows[0], read[0]
     starts = [at for at in range(len(shortest)) if shortest[at : at + len(ids)] == ids]
     if starts:
@@ -116,8 +130,8 @@ def frame_of(tokenizer: Any, space: TokenizerSpace, context: int) -> Frame:
         if all(row == [*before, *ids, *frame.behind(len(ids))] for row, ids in zip(rows, read, strict=True)):
             return frame
     message = (
-        f"The tokenizer of {space.name} does not put prompts into a fixed frame (start, prompt, end, padding on "
-        f"the right): {texts[0]!r} is read as {read[0]} and becomes {shortest[:12]}. Such models cannot be "
+        f"The tokenizer of {reference} does not put prompts into a fixed frame (start, prompt, end, padding on "
+        f"the right): {pairs[0][0]!r} is read as {ids} and becomes {shortest[:12]}. Such models cannot be "
         "searched; use another one."
     )
     raise AssemblyError(message)
