@@ -58,6 +58,7 @@ class Component:
     ``offers``              gradient, next-token                       objective
     ``role``                image-text-encoder, text-encoder, …        objective (needs), model (has)
     ``target``              image, text, label                         objective
+    ``example``             a reference to try it with                 model
     ======================  =========================================  ==================
     """
     needs: tuple[str, ...] = ()
