@@ -24,7 +24,7 @@ _EXTRAS: dict[str, dict[str, tuple[str, ...]]] = {
             "text-similarity",
         ),
     },
-    "adapter": {"fuse": ("fuse",)},
+    "adapter": {"fuse": ("fuse", "linear", "shared-token")},
     "model": {
         "diffusers": ("sd", "diffusers"),
         "miniworld": ("miniworld",),
@@ -32,7 +32,7 @@ _EXTRAS: dict[str, dict[str, tuple[str, ...]]] = {
         "transformers": ("hf", "transformers"),
     },
     "executor": {"dask": ("dask",)},
-    "command": {"miniworld": ("miniworld",)},
+    "command": {"fuse": ("adapt",), "miniworld": ("miniworld",)},
     "observer": {"tensorboard": ("tensorboard",)},
 }
 

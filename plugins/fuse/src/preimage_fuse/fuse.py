@@ -1,0 +1,79 @@
+"""FUSE: a map for each pair of numbers of tokens, under the t-product."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from preimage_fuse.adapter import Case, WordAdapter
+from preimage_fuse.cells import Cell, fit_cell, held_last, pull_through, stacked
+from preimage_fuse.config import FuseConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from preimage_fuse.words import WordTable
+
+__all__ = ["Fuse"]
+
+
+class Fuse(WordAdapter[FuseConfig]):
+    """The adapter of FUSE ("Finding unified semantic embeddings").
+
+    Words of `i` tokens in the source and `j` in the target are tensors ``X (N, d, n)`` and ``Y (N, e, n)``, tokens
+    along the last axis, ``n = max(i, j)``, zeros behind the last token. Each case ``(i, j)`` has the tensor ``W``
+    for which ``X * W`` is nearest to ``Y`` under the t-product, and a gradient ``G`` at the word's target tokens
+    goes back as ``G * transpose(W)``. Words of a case that was not fitted use the map of the nearest case; where
+    there is none they get no gradient. `coverage` counts both.
+
+    Where it differs from the authors' code: the grid has both numbers of tokens as axes, not the target's alone;
+    longer words are not cut off to make lengths agree; the transpose reverses the slices, without which it is no
+    adjoint beyond two tokens; words are learned as they stand behind a space, too, in their own case; a ridge keeps
+    cases of few words from exploding; unknown words get the nearest map or zero, never noise.
+
+    Source: arXiv:2408.04816.
+
+    >>> from preimage.testing.toy import toy_tokens
+    >>> from preimage_fuse.config import FuseConfig
+    >>> import torch
+    >>> ours, theirs = toy_tokens(width=6, seed=0), toy_tokens(width=5, seed=1)
+    >>> adapter = Fuse(FuseConfig(use_cache=False), source=ours, target=theirs)
+    >>> adapter.fit()
+    >>> ids = torch.tensor(ours.encode(["amber fern"]))
+    >>> adapter.pull_back(ids, torch.tensor(adapter.translate(ids)), torch.ones(1, 2, 5)).shape
+    torch.Size([1, 2, 6])
+    """
+
+    name: ClassVar[str] = "fuse"
+
+    @property
+    def _longest_word(self) -> int:
+        return self.config.max_subtokens
+
+    def _fit(self, table: WordTable) -> dict[Case, Cell]:
+        cells = {}
+        for case, places in table.cases.items():
+            if len(places) < self.config.min_examples_per_case:
+                continue
+            order = held_last(len(places), self.config.held_out)
+            ours, theirs = (ids[order] for ids in table.ids(case))
+            cells[case] = fit_cell(
+                stacked(self.source.embedding, ours, max(case)),
+                stacked(self.target.embedding, theirs, max(case)),
+                ridge=self.config.ridge,
+                held_out=self.config.held_out,
+            )
+        return cells
+
+    def _cell_for(self, case: Case, cells: Mapping[Case, Cell]) -> Case | None:
+        if case in cells:
+            return case
+
+        def distance(fitted: Case) -> tuple[int, int, Case]:
+            apart = abs(fitted[0] - case[0]) + abs(fitted[1] - case[1])
+            return apart, -cells[fitted].n_words, fitted
+
+        return min(cells, key=distance, default=None)
+
+    def _pull(self, weight: Tensor, gradient: Tensor, count: int) -> Tensor:
+        return pull_through(weight, gradient, count)
