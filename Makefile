@@ -58,7 +58,7 @@ bench: $(INSTALLED)
 	for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
 
 docs: $(INSTALLED)
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 wheels: $(INSTALLED)
 	rm -rf dist

@@ -19,5 +19,6 @@ def provide_optimizers() -> tuple[Component, ...]:
             summary="Coordinate sweep: the best token of a shortlist at one position after the other.",
             traits=("space:text",),
             needs=("torch",),
+            cite="arXiv:1502.04759",
         ),
     )
