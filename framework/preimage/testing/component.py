@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import json
 import pickle
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -151,7 +150,10 @@ def _plan_of_kind(
         else:
             references = _references(provider, world)
             return [
-                (tuple(checks), module.subject_of(reference, options, catalogue, world.get("role")))
+                (
+                    tuple(checks) if len(references) == 1 else _named(checks, reference),
+                    module.subject_of(reference, options, catalogue, world.get("role")),
+                )
                 for reference in references
             ]
     except NotApplicable as reason:
@@ -176,6 +178,21 @@ def _references(provider: Provider, world: Mapping[str, Any]) -> tuple[str, ...]
         )
         raise NotApplicable(message)
     return declared
+
+
+def _named(checks: Iterable[Check], reference: str) -> tuple[Check, ...]:
+    """Return the checks with messages that say which of several models they speak of."""
+
+    def named(run: Callable[[Any], None]) -> Callable[[Any], None]:
+        def run_named(subject: Any) -> None:
+            try:
+                run(subject)
+            except (Violation, NotApplicable) as found:
+                raise type(found)(f"{reference}: {found}") from found
+
+        return run_named
+
+    return tuple(attrs.evolve(check, run=named(check.run)) for check in checks)
 
 
 def _skipped(checks: Iterable[Check], reason: str) -> tuple[Check, ...]:
@@ -295,9 +312,6 @@ def _every_option_has_help(subject: ComponentSubject) -> None:
         raise Violation(f"No help is given for {', '.join(silent)}.")
 
 
-_probe = functools.cache(plugins.probe)
-"""Several components of one module are imported once."""
-
 _IMPORT = """
 import importlib, json, sys
 needs, modules = json.loads(sys.argv[1]), json.loads(sys.argv[2])
@@ -320,11 +334,15 @@ print(json.dumps(found))
 """
 
 
+_found: dict[tuple[str, ...], str] = {}
+"""What importing modules was found to do; components of one module are looked at once."""
+
+
 @CHECKS.required(remedy="Do no work at import: no handlers, seeds, settings or prints.")
 def _importing_leaves_the_process_alone(subject: ComponentSubject) -> None:
     """Importing target and config prints nothing and changes no global generator, setting or directory."""
     component = subject.component
-    modules = sorted({component.target.partition(":")[0], component.config.partition(":")[0]})
+    modules = tuple(sorted({component.target.partition(":")[0], component.config.partition(":")[0]}))
     if "__main__" in modules:
         raise NotApplicable("It was defined by hand and is in no module.")
     for reference in ("target", "config"):
@@ -332,6 +350,7 @@ def _importing_leaves_the_process_alone(subject: ComponentSubject) -> None:
             getattr(subject, reference)
         except PreimageError as error:
             raise NotApplicable(f"The {reference} cannot be imported; see {reference}-can-be-imported.") from error
-    found = _probe(_IMPORT, json.dumps([*component.needs, "preimage.search_space"]), json.dumps(modules))
-    if found:
-        raise Violation(found)
+    if modules not in _found:
+        _found[modules] = plugins.probe(_IMPORT, json.dumps(component.needs), json.dumps(modules))
+    if _found[modules]:
+        raise Violation(_found[modules])

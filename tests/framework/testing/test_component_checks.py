@@ -1,0 +1,191 @@
+"""The checks that hold for all kinds, and those of whole plugins, catch what breaks their rules."""
+
+from __future__ import annotations
+
+import pytest
+
+from preimage.api import Component
+from preimage.catalogue import Catalogue
+from preimage.errors import UnknownNameError
+from preimage.plugin import Provider
+from preimage.settings import Settings
+from preimage.testing import check_component, check_distribution
+from preimage.testing import plugin as plugins
+from preimage.testing.check import report_on
+from preimage.testing.component import CHECKS, ComponentSubject
+
+SOUND = """
+import attrs
+
+@attrs.frozen(kw_only=True)
+class Config:
+    width: int = attrs.field(default=3, metadata={"help": "How wide."})
+    words: tuple[str, ...] = attrs.field(default=("a", "b"), converter=tuple, metadata={"help": "Which."})
+
+class Target:
+    def __init__(self, config):
+        self.config = config
+"""
+
+# Check -> (what the module says instead, what the record says instead).
+BROKEN: dict[str, tuple[dict[str, str], dict[str, object]]] = {
+    "api-is-supported": ({}, {"api": "2.0"}),
+    "summary-is-one-sentence": ({}, {"summary": "Search"}),
+    "method-is-cited": ({}, {"cite": ""}),
+    "target-can-be-imported": ({}, {"target": "acme_sound:Nothing"}),
+    "target-is-found-by-its-name": (
+        {
+            "class Target:": "class _Target:",
+            "self.config = config": "self.config = config\n\nTarget = lambda c: _Target(c)",
+        },
+        {},
+    ),
+    "config-can-be-imported": ({"@attrs.frozen(kw_only=True)": "@attrs.define(kw_only=True)"}, {}),
+    "config-survives-json": ({"default=3, metadata": "default=3, converter=lambda n: n + 1, metadata"}, {}),
+    "every-option-has-help": ({'metadata={"help": "How wide."}': "metadata={}"}, {}),
+    "importing-leaves-the-process-alone": (
+        {"import attrs": "import attrs, logging\nlogging.getLogger().addHandler(logging.NullHandler())"},
+        {},
+    ),
+}
+
+
+def subject(site, name, changes, record):
+    source = SOUND
+    for old, new in changes.items():
+        assert old in source
+        source = source.replace(old, new)
+    (site.folder / f"{name}.py").write_text(source)
+    fields = {
+        "name": "acme",
+        "target": f"{name}:Target",
+        "config": f"{name}:Config",
+        "api": "1.0",
+        "summary": "Searches far and wide.",
+        "cite": "arXiv:2307.15043",
+        **{key: str(value).replace("acme_sound", name) for key, value in record.items()},
+    }
+    return ComponentSubject(Provider("optimizer", Component(**fields), "acme", "1.0", name))
+
+
+def test_a_sound_component_passes(site):
+    """Nothing is found wrong with an honest record."""
+    report = report_on("it", [(CHECKS, subject(site, "acme_fine", {}, {}))])
+    assert {outcome.status for outcome in report.outcomes} == {"passed"}, report.to_text()
+
+
+def test_every_check_has_a_broken_component():
+    """No check is registered without a component that it catches."""
+    assert set(BROKEN) == set(CHECKS.ids())
+
+
+@pytest.mark.parametrize("check_id", CHECKS.ids())
+def test_catches(site, check_id):
+    """A broken component fails the check of the rule that it breaks, and no other."""
+    name = "acme_" + check_id.replace("-", "_")
+    report = report_on("it", [(CHECKS, subject(site, name, *BROKEN[check_id]))])
+    assert [outcome.check.id for outcome in report.failures] == [check_id], report.to_text(only_failures=True)
+
+
+HEAD = "from preimage.api import Component, hookimpl\n"
+PLUGIN = (
+    HEAD + "@hookimpl\ndef provide_optimizers():\n"
+    "    return (Component('hill', 'acme_options:Target', 'acme_options:Config', '1.0', 'Climbs a hill.'),)\n"
+)
+
+# Check -> sources of plugins that it catches.
+BROKEN_PLUGINS = {
+    "host-admits-it": [
+        "raise ValueError('boom')",
+        HEAD + "@hookimpl\ndef provide_optimizers(depth=3):\n    return ()\n",
+        HEAD + "@hookimpl\ndef step_finished(*, event):\n    pass\n",
+        HEAD + "@hookimpl\ndef provide_optimizers():\n    yield ()\n",
+        HEAD + "@hookimpl(wrapper=True)\ndef provide_optimizers():\n    return (yield)\n",
+    ],
+    "module-is-light": [
+        "import numpy\n" + PLUGIN,
+        "import time\nend = time.process_time() + 0.05\nwhile time.process_time() < end: pass\n" + PLUGIN,
+    ],
+    "licence-is-declared": [PLUGIN],
+}
+
+
+def check_plugin(site, name, source, *, licence):
+    home = site.add(name, source)
+    if licence:
+        with (home / "METADATA").open("a") as file:
+            file.write("License-Expression: MIT\n")
+    (plugin,) = Catalogue(Settings(), path=[str(site.folder)]).plugins
+    return report_on("it", [(plugins.CHECKS, plugin)])
+
+
+def test_a_sound_plugin_passes(site):
+    """Nothing is found wrong with a light module of plain hooks."""
+    assert {outcome.status for outcome in check_plugin(site, "acme-0", PLUGIN, licence=True).outcomes} == {"passed"}
+
+
+def test_every_check_has_a_broken_plugin():
+    """No check is registered without a plugin that it catches."""
+    assert set(BROKEN_PLUGINS) == set(plugins.CHECKS.ids())
+
+
+@pytest.mark.parametrize(
+    ("number", "check_id", "source"),
+    [
+        (number, check_id, source)
+        for number, (check_id, source) in enumerate(
+            (check_id, source) for check_id, sources in BROKEN_PLUGINS.items() for source in sources
+        )
+    ],
+)
+def test_catches_plugin(site, number, check_id, source):
+    """A broken plugin fails the check of the rule that it breaks, and no other."""
+    report = check_plugin(site, f"acme-broken-{number}", source, licence=check_id != "licence-is-declared")
+    assert [outcome.check.id for outcome in report.failures] == [check_id], report.to_text(only_failures=True)
+
+
+@pytest.fixture
+def acme(site):
+    """A catalogue with one sound distribution."""
+    options = "import attrs\n\n@attrs.frozen(kw_only=True)\nclass Config:\n    pass\n"
+    target = (
+        "from preimage.testing.example import HillClimb\n\n"
+        "class Target(HillClimb):\n    def __init__(self, config):\n        self.config = config\n"
+    )
+    site.add("acme-hill", PLUGIN, files={"acme_options.py": options + target})
+    return Catalogue(Settings(), path=[str(site.folder)])
+
+
+def test_everything_of_a_distribution_is_checked(acme):
+    """A distribution's report covers its plugin, its component, and the component's kind."""
+    plugin, component = check_distribution("Acme_Hill", catalogue=acme)
+    assert plugin.ok, plugin.to_text(only_failures=True)
+    assert component.ok, component.to_text(only_failures=True)
+    kinds = {outcome.check.kind for outcome in (*plugin.outcomes, *component.outcomes)}
+    assert kinds == {"plugin", "component", "optimizer"}
+
+
+def test_an_unknown_distribution_is_answered_with_the_nearest(acme):
+    """The error names what was probably meant."""
+    with pytest.raises(UnknownNameError, match="No plugin of a distribution 'acme-hil' .* mean 'acme-hill'"):
+        check_distribution("acme-hil", catalogue=acme)
+
+
+def test_a_component_of_a_kind_without_checks_of_its_own_is_checked_all_the_same(acme):
+    """What holds for all kinds is checked for each."""
+    executor = Component("here", "acme_options:Target", "acme_options:Config", "1.0", "Runs it here.")
+    with acme.register("executor", executor):
+        report = check_component("executor", "here", catalogue=acme)
+    assert {outcome.check.kind for outcome in report.outcomes} == {"component"}
+
+
+def test_a_loader_without_an_example_is_skipped_visibly(acme):
+    """No check of a kind is left out in silence."""
+    loader = Component("acme", "acme_options:Target", "acme_options:Config", "1.0", "Loads nothing at all.")
+    with acme.register("model", loader):
+        report = check_component("model", "acme", catalogue=acme)
+    skipped = {outcome.message for outcome in report.outcomes if outcome.check.kind == "model"}
+    assert skipped == {
+        "No model to try it with: name one (acme:NAME), or let the component declare one by the trait "
+        "example:REFERENCE."
+    }
