@@ -27,16 +27,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from preimage.testing.adapter import check_adapter
     from preimage.testing.check import Check, ConformanceError, Outcome, Report
     from preimage.testing.component import check_component
     from preimage.testing.distribution import check_distribution
     from preimage.testing.model import check_model
     from preimage.testing.objective import check_objective
     from preimage.testing.optimizer import check_optimizer
-    from preimage.testing.suite import ModelSuite, ObjectiveSuite, OptimizerSuite
+    from preimage.testing.suite import AdapterSuite, ModelSuite, ObjectiveSuite, OptimizerSuite
     from preimage.testing.toy import ToyObjective, brute_force, toy_problem, toy_tokens
 
 _HOMES = {
+    "AdapterSuite": "suite",
     "Check": "check",
     "ConformanceError": "check",
     "ModelSuite": "suite",
@@ -46,6 +48,7 @@ _HOMES = {
     "Report": "check",
     "ToyObjective": "toy",
     "brute_force": "toy",
+    "check_adapter": "adapter",
     "check_component": "component",
     "check_distribution": "distribution",
     "check_model": "model",
@@ -56,6 +59,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AdapterSuite",
     "Check",
     "ConformanceError",
     "ModelSuite",
@@ -65,6 +69,7 @@ __all__ = [
     "Report",
     "ToyObjective",
     "brute_force",
+    "check_adapter",
     "check_component",
     "check_distribution",
     "check_model",

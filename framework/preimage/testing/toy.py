@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,24 +23,27 @@ WORDS = (
 )
 
 
-def toy_tokens(*, width: int = 6, seed: int = 0, embedding: Tensor | None = None) -> TokenizerSpace:
+def toy_tokens(
+    *, width: int = 6, seed: int = 0, embedding: Tensor | None = None, words: Sequence[str] = WORDS
+) -> TokenizerSpace:
     """Return a space of one token a word and a special one, with embeddings in float64.
 
     Arguments:
         width: of the random embeddings, ``(V, width)``.
         seed: draws them.
         embedding: of a model, instead of random ones.
+        words: the vocabulary, in the order of its ids.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    vocabulary = {word: index for index, word in enumerate([*WORDS, "<end>"])}
+    vocabulary = {word: index for index, word in enumerate([*words, "<end>"])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<end>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.add_special_tokens(["<end>"])
     if embedding is None:
         rng = torch.Generator().manual_seed(seed)
         embedding = torch.randn(len(vocabulary), width, generator=rng, dtype=torch.float64)
-    return TokenizerSpace(tokenizer, embedding, name="toy", max_length=16, special_ids=(len(WORDS),))
+    return TokenizerSpace(tokenizer, embedding, name="toy", max_length=16, special_ids=(len(words),))
 
 
 class ToyObjective:
