@@ -13,6 +13,9 @@ __all__ = ["Budget"]
 
 
 def _positive(_budget: Budget, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        message = f"{attribute.name}={value!r} is not a number: give one above 0, or leave it out for no such limit."
+        raise BudgetError(message)
     if value is not None and not value > 0:
         message = f"{attribute.name}={value} allows nothing: give a number above 0, or leave it out for no such limit."
         raise BudgetError(message)

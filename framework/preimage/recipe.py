@@ -16,6 +16,8 @@ from preimage.search_space import Constraints
 
 __all__ = ["from_dict", "read", "to_dict"]
 
+_NAMES = ("optimizer", "objective", "model", "adapter")
+
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return what a recipe file holds.
@@ -120,6 +122,11 @@ def _record(cls: type[Any], data: Any, what: str) -> Any:
     if missing:
         message = f"{what} lacks {', '.join(missing)}: add {'it' if len(missing) == 1 else 'them'}."
         raise InputError(message)
+    for key in _NAMES:
+        # A live object has no place in plain data, and a number would be taken for one.
+        if key in names and not isinstance(data.get(key, ""), str | None):
+            message = f"{what} has the {key} {data[key]!r}, which is not a name: `preimage plugins` lists them."
+            raise InputError(message)
     try:
         return cls(**data)
     except TypeError as error:

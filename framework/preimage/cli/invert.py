@@ -27,10 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of all randomness (default: 0)")
     add_pipeline_arguments(parser)
     saving = parser.add_argument_group("saving and going on")
-    saving.add_argument("--checkpoint", type=Path, metavar="FILE", help="save the run there, now and then and at its end")
-    saving.add_argument("--resume", action="store_true", help="go on from the checkpoint; the budget counts from the start")
+    saving.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="save the run there, now and then and at its end"
+    )
+    saving.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoint; the budget counts from the start"
+    )
     output = parser.add_argument_group("what comes out")
-    output.add_argument("--json", action="store_true", help="print the results as JSON: an object, or a list for several")
+    output.add_argument(
+        "--json", action="store_true", help="print the results as JSON: an object, or a list for several"
+    )
     output.add_argument("--output", type=Path, metavar="FILE", help="write the same JSON to a file")
     output.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures, prompts and curves")
     output.add_argument("--quiet", action="store_true", help="show no progress")
