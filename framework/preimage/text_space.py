@@ -140,13 +140,11 @@ class TokenizerSpace:
         ]
         texts = self._tokenizer.decode_batch([[token] for token in ids], skip_special_tokens=False)
         read = self.encode(texts)
-        read_small = self.encode([text.lower() for text in texts])
+        capital = [text for text in texts if text != text.lower()]
+        small = dict(zip(capital, self.encode([text.lower() for text in capital]), strict=True))
         allowed = torch.zeros(rows, dtype=torch.bool)
         allowed[ids] = torch.tensor(
-            [
-                _is_visible(text) and bool(own) and (own != small or text == text.lower())
-                for text, own, small in zip(texts, read, read_small, strict=True)
-            ],
+            [_is_visible(text) and bool(own) and own != small.get(text) for text, own in zip(texts, read, strict=True)],
             dtype=torch.bool,
         )
         return allowed.to(self.device)

@@ -74,7 +74,8 @@ class TextTower:
     @property
     def blocks(self) -> nn.ModuleList:
         """The transformer's blocks."""
-        return self._module.transformer.resblocks
+        blocks: nn.ModuleList = self._module.transformer.resblocks
+        return blocks
 
     @property
     def masked_ids(self) -> tuple[int, ...]:
@@ -106,19 +107,21 @@ class TextTower:
     @property
     def dtype(self) -> torch.dtype:
         """What the blocks compute in."""
-        return self._module.transformer.get_cast_dtype()
+        kind: torch.dtype = self._module.transformer.get_cast_dtype()
+        return kind
 
     def positions(self, start: int, stop: int) -> Tensor:
         """Return the positional embeddings, ``(stop - start, d)``."""
-        return self._module.positional_embedding[start:stop].to(self.dtype)
+        positions: Tensor = self._module.positional_embedding[start:stop]
+        return positions.to(self.dtype)
 
     def pooled(self, x: Tensor) -> Tensor:
         """Return the vectors, ``(B, D)``, for the last block's output at the pooled position, ``(B, d)``."""
-        x = self._module.ln_final(x)
+        pooled: Tensor = self._module.ln_final(x)
         projection = self._module.text_projection
-        if projection is None:
-            return x
-        return projection(x) if isinstance(projection, nn.Linear) else x @ projection
+        if projection is not None:
+            pooled = projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
+        return pooled
 
     def _run_plain_blocks(self, x: Tensor) -> Tensor:
         """Return the last block's output at the last position, ``(B, d)``, for a causal tower."""
@@ -174,7 +177,8 @@ def project(block: ResidualAttentionBlock, x: Tensor, queries: int | None = None
 
 def heads(x: Tensor, count: int) -> Tensor:
     """Return ``(B, heads, T, e)`` of ``(B, T, d)``."""
-    return x.unflatten(-1, (count, -1)).transpose(1, 2)
+    split: Tensor = x.unflatten(-1, (count, -1))
+    return split.transpose(1, 2)
 
 
 def finish(block: ResidualAttentionBlock, x: Tensor, attended: Tensor) -> Tensor:
