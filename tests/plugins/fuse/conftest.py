@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from preimage.text_space import TokenizerSpace
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from preimage.text_space import TokenizerSpace
 
 CORPUS = [
     "an image of a red circle, or a blue square on a hill",

@@ -6,11 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
 from preimage.errors import InputError
 from preimage_fuse import tensor_algebra
 from preimage_fuse.tensor_algebra import t_lstsq, t_pinv, t_product, t_transpose
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 DEPTHS = range(1, 7)
 KINDS = ("full rank", "rank-deficient", "zero slice", "equal slices", "all zero")
@@ -244,6 +245,28 @@ class TestLeastSquares:
 
         assert torch.allclose(t_lstsq(x, y, ridge=1e-9), t_lstsq(x, y), atol=1e-8)
 
+    @pytest.mark.parametrize("ridge", [0.3, 0.0])
+    @pytest.mark.parametrize(("rows", "depth", "observed"), [(40, 3, 1), (40, 4, 3), (40, 4, 2), (5, 4, 2), (9, 3, 3)])
+    def test_only_observed_slices_count(self, rows: int, depth: int, observed: int, ridge: float) -> None:
+        """It is the regression on those rows of the circulant matrix that make observed slices."""
+        x, y = tensor(rows, 4, depth), tensor(rows, 2, depth, seed=1)
+        matrix, known = circulant(x)[: rows * observed], unfolded(y)[: rows * observed]
+        if ridge:
+            expected = torch.linalg.solve(matrix.T @ matrix + ridge * torch.eye(4 * depth), matrix.T @ known)
+        else:
+            expected = torch.linalg.pinv(matrix) @ known
+        y[..., observed:] = torch.nan if observed < depth else 0.0
+
+        assert torch.allclose(t_lstsq(x, y, ridge=ridge, observed=observed), folded(expected, depth), atol=1e-9)
+
+    def test_observed_slices_in_a_batch(self) -> None:
+        """A batch with unobserved slices equals its members."""
+        x, y = tensor(2, 30, 4, 3), tensor(2, 30, 2, 3, seed=1)
+        for ridge in (0.3, 0.0):
+            together = t_lstsq(x, y, ridge=ridge, observed=2)
+            for one in range(2):
+                assert torch.allclose(together[one], t_lstsq(x[one], y[one], ridge=ridge, observed=2), atol=1e-10)
+
     def test_recovers_the_map(self) -> None:
         """Where the rows were made by a map, that map is found."""
         x, w = tensor(30, 4, 3), tensor(4, 5, 3, seed=1)
@@ -309,3 +332,5 @@ class TestBadInput:
             t_lstsq(torch.zeros(2, 3, 2), torch.zeros(3, 3, 2))
         with pytest.raises(InputError, match="The ridge is -1"):
             t_lstsq(torch.zeros(2, 3, 2), torch.zeros(2, 3, 2), ridge=-1)
+        with pytest.raises(InputError, match="3 of 2 slices cannot be observed"):
+            t_lstsq(torch.zeros(2, 3, 2), torch.zeros(2, 3, 2), observed=3)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
+
 from preimage.errors import InputError
 from preimage_fuse.alignment import align, align_tokens
 from preimage_fuse.spans import Spans, decode_rows, folded, locate
@@ -104,7 +107,7 @@ class TestAlign:
         for side, count in (("source", len(ours.ids)), ("target", len(theirs.ids))):
             places = [getattr(pair, side) for pair in pairs]
             assert places[0][0] == 0
-            assert all(start + size == following for (start, size), (following, _) in zip(places, places[1:]))
+            assert all(start + size == following for (start, size), (following, _) in pairwise(places))
             assert sum(places[-1]) == count
 
     def test_words_stand_for_the_same_letters(self, source, target) -> None:

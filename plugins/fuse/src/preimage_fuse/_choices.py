@@ -2,6 +2,7 @@
 
 from typing import Literal
 
-__all__ = ["Context"]
+__all__ = ["Context", "Padding"]
 
 Context = Literal["both", "with", "without"]
+Padding = Literal["free", "zero"]

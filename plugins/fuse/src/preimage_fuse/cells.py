@@ -25,7 +25,7 @@ class Cell:
     Attributes:
         weight: the tensor `w` with ``x * w`` near ``y``, slices first, ``(n, d, e)``.
         n_words: how many words it was fitted on.
-        residual: ``|x * w - y| / |y|`` on words that it was fitted on.
+        residual: ``|x * w - y| / |y|`` over the tokens of words that it was fitted on.
         held_out: the same on words that it was not fitted on, None without any.
     """
 
@@ -63,7 +63,7 @@ def held_last(count: int, share: float) -> Tensor:
     return torch.cat([(~apart).nonzero().flatten(), apart.nonzero().flatten()])
 
 
-def fit_cell(x: Tensor, y: Tensor, *, ridge: float, held_out: float = 0.0) -> Cell:
+def fit_cell(x: Tensor, y: Tensor, *, ridge: float, held_out: float = 0.0, observed: int | None = None) -> Cell:
     """Return the map from `x` to `y`.
 
     Arguments:
@@ -72,12 +72,13 @@ def fit_cell(x: Tensor, y: Tensor, *, ridge: float, held_out: float = 0.0) -> Ce
         ridge: as a share of the mean eigenvalue of the equations, so that one value suits models whose embeddings
             differ in scale.
         held_out: the share of the words, the last ones, that it is not fitted on.
+        observed: how many slices of `y` are to be met; all unless given.
     """
     kept = len(x) - int(held_out * len(x))
     # The mean over all Fourier slices is that of the squared norm, by Parseval.
     scale = float(x[:kept].norm()) ** 2 / x.shape[1]
     y = y.to(x.device)
-    weight = t_lstsq(x[:kept], y[:kept], ridge=ridge * scale, dtype=_exact(x))
+    weight = t_lstsq(x[:kept], y[:kept], ridge=ridge * scale, observed=observed, dtype=_exact(x))
     step = -(-kept // _MEASURED)
     return Cell(
         weight=weight.permute(2, 0, 1).contiguous(),
@@ -108,7 +109,8 @@ def pull_through(weight: Tensor, gradient: Tensor, count: int) -> Tensor:
 
 
 def _residual(x: Tensor, y: Tensor, weight: Tensor) -> float:
-    missed, size = (t_product(x, weight) - y).norm(), y.norm()
+    # Behind a word's last token `y` is zero, and there is nothing to miss.
+    missed, size = ((t_product(x, weight) - y) * y.any(dim=1, keepdim=True)).norm(), y.norm()
     return float(missed / size.clamp_min(torch.finfo(size.dtype).tiny))
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import attrs
-from attrs.validators import ge, instance_of, lt, optional
+from attrs.validators import ge, in_, instance_of, lt, optional
 
-from preimage_fuse._choices import Context
+from preimage_fuse._choices import Context, Padding
 
 __all__ = ["STORAGE", "AdapterConfig", "FuseConfig", "LinearConfig", "SharedTokenConfig"]
 
@@ -39,7 +39,7 @@ class AdapterConfig:
     )
     leading_space: Context = attrs.field(
         default="both",
-        validator=attrs.validators.in_(("both", "with", "without")),
+        validator=in_(("both", "with", "without")),
         metadata={"help": "Learn from words as they stand behind a space, at the start of a text, or both."},
     )
     words_file: str | None = attrs.field(
@@ -81,6 +81,14 @@ class FuseConfig(AdapterConfig):
         default=16,
         validator=[instance_of(int), ge(1)],
         metadata={"help": "With fewer words than this, a pair of numbers of tokens uses the map of the nearest pair."},
+    )
+    padding: Padding = attrs.field(
+        default="free",
+        validator=in_(("free", "zero")),
+        metadata={
+            "help": "What the map makes of the slices behind a word's last target token. free: anything, "
+            "only the tokens count; zero: nothing, as in the paper, which is faster."
+        },
     )
 
 

@@ -23,7 +23,9 @@ class Fuse(WordAdapter[FuseConfig]):
     Words of `i` tokens in the source and `j` in the target are tensors ``X (N, d, n)`` and ``Y (N, e, n)``, tokens
     along the last axis, ``n = max(i, j)``, zeros behind the last token. Each case ``(i, j)`` has the tensor ``W``
     for which ``X * W`` is nearest to ``Y`` under the t-product, and a gradient ``G`` at the word's target tokens
-    goes back as ``G * transpose(W)``. Words of a case that was not fitted use the map of the nearest case; where
+    goes back as ``G * transpose(W)``. What ``X * W`` holds behind the last target token is left free, since nothing
+    reads it; ``padding="zero"`` asks for zeros there, as the paper does, at the price of worse maps for words of fewer
+    tokens in the target than in the source. Words of a case that was not fitted use the map of the nearest case; where
     there is none they get no gradient. `coverage` counts both.
 
     Where it differs from the authors' code: the grid has both numbers of tokens as axes, not the target's alone;
@@ -62,6 +64,7 @@ class Fuse(WordAdapter[FuseConfig]):
                 stacked(self.target.embedding, theirs, max(case)),
                 ridge=self.config.ridge,
                 held_out=self.config.held_out,
+                observed=case[1] if self.config.padding == "free" else None,
             )
         return cells
 

@@ -90,7 +90,9 @@ def t_pinv(x: Tensor, *, rtol: float | None = None) -> Tensor:
     return _tensor(product, x.shape[-1]).to(x.dtype)
 
 
-def t_lstsq(x: Tensor, y: Tensor, *, ridge: float = 0.0, dtype: torch.dtype | None = None) -> Tensor:
+def t_lstsq(
+    x: Tensor, y: Tensor, *, ridge: float = 0.0, observed: int | None = None, dtype: torch.dtype | None = None
+) -> Tensor:
     """Return the tensor ``w (..., q, m, n)`` for which ``x * w`` is nearest to `y`.
 
     It minimises ``|x * w - y|² + ridge |w|²``. For each slice k of the transforms it solves
@@ -102,14 +104,18 @@ def t_lstsq(x: Tensor, y: Tensor, *, ridge: float = 0.0, dtype: torch.dtype | No
     With ``ridge=0`` the answer is ``pinv(x) * y``, the solution of the smallest norm, which takes a singular value
     decomposition: exact for any rank, and slower.
 
+    Where only the first `observed` slices of `y` are known, the others may become what they like. The transform
+    mixes known and unknown slices, so that all blocks of `w` are found together, by equations of size ``q n``.
+
     Arguments:
         x: ``(..., p, q, n)``, the rows to map.
         y: ``(..., p, m, n)``, what they should become.
         ridge: what is added to the diagonals.
+        observed: how many slices of `y` count; all unless given.
         dtype: what it is computed in; that of the arguments, but at least single precision, unless given.
 
     Raises:
-        InputError: the shapes do not fit, or `ridge` is negative.
+        InputError: the shapes do not fit, `ridge` is negative, or no slice is observed.
 
     >>> x = torch.eye(3).unsqueeze(-1)
     >>> torch.allclose(t_lstsq(x, 2 * x, ridge=1.0), x)
@@ -119,8 +125,13 @@ def t_lstsq(x: Tensor, y: Tensor, *, ridge: float = 0.0, dtype: torch.dtype | No
     if not ridge >= 0:
         message = f"The ridge is {ridge}, and a negative one would reward large maps: give 0 or more."
         raise InputError(message)
+    if observed is not None and not 1 <= observed <= x.shape[-1]:
+        message = f"{observed} of {x.shape[-1]} slices cannot be observed: give a number from 1 to {x.shape[-1]}."
+        raise InputError(message)
     answer = torch.promote_types(x.dtype, y.dtype)
     working = _working(x, y) if dtype is None else dtype
+    if observed not in (None, x.shape[-1]):
+        return _solve_observed(x, y[..., :observed], ridge, working).to(answer)
     if ridge == 0:
         return t_product(t_pinv(x.to(working)), y.to(working)).to(answer)
     solve = _solve_by_rows if x.shape[-3] < x.shape[-2] else _solve_by_columns
@@ -157,6 +168,43 @@ def _solve_by_rows(x: Tensor, y: Tensor, ridge: float, dtype: torch.dtype) -> Te
     identity = torch.eye(x.shape[-3], dtype=dtype, device=x.device)
     solved: Tensor = left.mH @ _solve(left @ left.mH + ridge * identity, right)
     return solved
+
+
+def _solve_observed(x: Tensor, y: Tensor, ridge: float, dtype: torch.dtype) -> Tensor:
+    """Return the solution, ``(..., q, m, n)``, where `y` holds the observed slices only, ``(..., p, m, j)``.
+
+    Slice t of ``x * w`` is ``[x_(t-r) for r in 0..n-1] @ [w_r]``, so that the equations consist of the products of
+    the slices of `x` with each other and with those of `y`, moved around and added up over t.
+    """
+    columns, depth = x.shape[-2:]
+    observed = y.shape[-1]
+    left = torch.cat([x[..., s].to(dtype) for s in range(depth)], dim=-1)
+    right = torch.cat([y[..., t].to(dtype) for t in range(observed)], dim=-1)
+    if ridge == 0:
+        return _solve_designed(left, right, depth, observed)
+    products = (left.mT @ left).unflatten(-2, (depth, columns)).unflatten(-1, (depth, columns))
+    sides = (left.mT @ right).unflatten(-2, (depth, columns)).unflatten(-1, (observed, -1))
+    gram, side = torch.zeros_like(products), torch.zeros_like(sides[..., 0, :])
+    for t in range(observed):
+        moved = torch.tensor([(t - r) % depth for r in range(depth)], device=x.device)
+        gram += products.index_select(-4, moved).index_select(-2, moved)
+        side += sides[..., t, :].index_select(-3, moved)
+    matrix = gram.flatten(-4, -3).flatten(-2)
+    matrix.diagonal(dim1=-2, dim2=-1).add_(ridge)
+    return _unstacked(_solve(matrix, side.flatten(-3, -2)), depth)
+
+
+def _solve_designed(left: Tensor, right: Tensor, depth: int, observed: int) -> Tensor:
+    """Return the solution of the smallest norm, by the matrix whose rows are the words' observed slices."""
+    slices = left.unflatten(-1, (depth, -1))
+    design = [slices[..., [(t - r) % depth for r in range(depth)], :].flatten(-2) for t in range(observed)]
+    sides = right.unflatten(-1, (observed, -1)).unbind(-2)
+    return _unstacked(torch.linalg.pinv(torch.cat(design, dim=-2)) @ torch.cat(sides, dim=-2), depth)
+
+
+def _unstacked(blocks: Tensor, depth: int) -> Tensor:
+    """Return blocks under each other, ``(..., n q, m)``, as a tensor, ``(..., q, m, n)``."""
+    return torch.stack(blocks.chunk(depth, dim=-2), dim=-1)
 
 
 def _solve(positive: Tensor, right: Tensor) -> Tensor:
