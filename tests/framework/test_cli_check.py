@@ -25,9 +25,11 @@ import attrs
 class Config:
     pass
 
-class Here:
+from concurrent.futures import ThreadPoolExecutor
+
+class Here(ThreadPoolExecutor):
     def __init__(self, config):
-        self.config = config
+        super().__init__(4)
 """
 
 

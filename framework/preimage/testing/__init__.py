@@ -30,15 +30,26 @@ if TYPE_CHECKING:
     from preimage.testing.adapter import check_adapter
     from preimage.testing.check import Check, ConformanceError, Outcome, Report
     from preimage.testing.component import check_component
+    from preimage.testing.distance import check_distance
     from preimage.testing.distribution import check_distribution
+    from preimage.testing.executor import check_executor
     from preimage.testing.model import check_model
     from preimage.testing.objective import check_objective
     from preimage.testing.optimizer import check_optimizer
-    from preimage.testing.suite import AdapterSuite, ModelSuite, ObjectiveSuite, OptimizerSuite
+    from preimage.testing.suite import (
+        AdapterSuite,
+        DistanceSuite,
+        ExecutorSuite,
+        ModelSuite,
+        ObjectiveSuite,
+        OptimizerSuite,
+    )
     from preimage.testing.toy import ToyObjective, brute_force, toy_problem, toy_tokens
 
 _HOMES = {
     "AdapterSuite": "suite",
+    "DistanceSuite": "suite",
+    "ExecutorSuite": "suite",
     "Check": "check",
     "ConformanceError": "check",
     "ModelSuite": "suite",
@@ -50,7 +61,9 @@ _HOMES = {
     "brute_force": "toy",
     "check_adapter": "adapter",
     "check_component": "component",
+    "check_distance": "distance",
     "check_distribution": "distribution",
+    "check_executor": "executor",
     "check_model": "model",
     "check_objective": "objective",
     "check_optimizer": "optimizer",
@@ -62,6 +75,8 @@ __all__ = [
     "AdapterSuite",
     "Check",
     "ConformanceError",
+    "DistanceSuite",
+    "ExecutorSuite",
     "ModelSuite",
     "ObjectiveSuite",
     "OptimizerSuite",
@@ -71,7 +86,9 @@ __all__ = [
     "brute_force",
     "check_adapter",
     "check_component",
+    "check_distance",
     "check_distribution",
+    "check_executor",
     "check_model",
     "check_objective",
     "check_optimizer",

@@ -134,8 +134,6 @@ def _plan_of_kind(
 ) -> list[tuple[Sequence[Check], Any]]:
     """Return the checks of the component's own kind, each skipped with the reason if there is nothing to try it on."""
     kind, name = provider.kind, provider.qualified
-    if kind not in ("adapter", "optimizer", "objective", "model"):
-        return []
     module = importlib.import_module(f"preimage.testing.{kind}")
     checks: CheckList = module.CHECKS
     if provider.state != "ok":
@@ -143,7 +141,7 @@ def _plan_of_kind(
     if kind == "optimizer" and "text" not in (provider.component.trait("space") or ("text",)):
         return [(_skipped(checks, "It does not search texts, for which alone there is a world to try it in."), None)]
     try:
-        if kind in ("adapter", "optimizer"):
+        if kind not in ("objective", "model"):
             subject = module.subject_of(name, options, catalogue)
         elif kind == "objective":
             subject = module.subject_of(name, options, catalogue, world.get("model"), world.get("targets"))

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from preimage.errors import OptionError, nearest
-from preimage.testing import adapter, component, model, objective, optimizer, plugin
+from preimage.testing import adapter, component, distance, executor, model, objective, optimizer, plugin
 from preimage.testing.check import Check, CheckList, examine
 
 if TYPE_CHECKING:
     from preimage.catalogue import Catalogue
 
-__all__ = ["AdapterSuite", "ModelSuite", "ObjectiveSuite", "OptimizerSuite", "Suite"]
+__all__ = ["AdapterSuite", "DistanceSuite", "ExecutorSuite", "ModelSuite", "ObjectiveSuite", "OptimizerSuite", "Suite"]
 
 
 class Suite:
@@ -165,6 +165,30 @@ class AdapterSuite(Suite):
     def subject(cls) -> adapter.AdapterSubject:
         """Return what the checks look at."""
         return adapter.AdapterSubject(cls.__name__, cls.factory)
+
+
+class DistanceSuite(Suite):
+    """The checks of a distance."""
+
+    kind = "distance"
+    checks = distance.CHECKS
+
+    @classmethod
+    def subject(cls) -> distance.DistanceSubject:
+        """Return what the checks look at."""
+        return distance.DistanceSubject(cls.__name__, cls.factory)
+
+
+class ExecutorSuite(Suite):
+    """The checks of an executor."""
+
+    kind = "executor"
+    checks = executor.CHECKS
+
+    @classmethod
+    def subject(cls) -> executor.ExecutorSubject:
+        """Return what the checks look at."""
+        return executor.ExecutorSubject(cls.__name__, cls.factory)
 
 
 class ObjectiveSuite(Suite):

@@ -171,14 +171,6 @@ def test_an_unknown_distribution_is_answered_with_the_nearest(acme):
         check_distribution("acme-hil", catalogue=acme)
 
 
-def test_a_component_of_a_kind_without_checks_of_its_own_is_checked_all_the_same(acme):
-    """What holds for all kinds is checked for each."""
-    executor = Component("here", "acme_options:Target", "acme_options:Config", "1.0", "Runs it here.")
-    with acme.register("executor", executor):
-        report = check_component("executor", "here", catalogue=acme)
-    assert {outcome.check.kind for outcome in report.outcomes} == {"component"}
-
-
 def test_a_loader_without_an_example_is_skipped_visibly(acme):
     """No check of a kind is left out in silence."""
     loader = Component("acme", "acme_options:Target", "acme_options:Config", "1.0", "Loads nothing at all.")
