@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
-from PIL import Image
 from torch.nn import functional
 
 from preimage.errors import InputError
+from preimage.picture_vectors import PictureVectors
 from preimage.text_space import TokenizerSpace
+from preimage.weights import fingerprint_of
 from preimage_open_clip.shared_prefix import SharedPrefixes
 from preimage_open_clip.tokenizer import clean_of, frame_of, read_plainly, rust_tokenizer
 from preimage_open_clip.tower import TextTower, text_module
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import Tensor, nn
 
 __all__ = ["OpenClipEncoder"]
-
-# Vectors of pictures kept; 4096 of them at 1024 floats are 16 MB.
-_REMEMBERED = 4096
 
 
 class OpenClipEncoder:
@@ -57,8 +54,7 @@ class OpenClipEncoder:
         self.reference = reference
         self._model = model.eval().requires_grad_(False)
         self._preprocess = preprocess
-        self._image_batch = image_batch
-        self._remembered: OrderedDict[bytes, Tensor] = OrderedDict()
+        self._pictures = PictureVectors(self._encode_pixels, batch_size=image_batch)
 
         text = text_module(model, reference)
         rust, clean = rust_tokenizer(tokenizer, reference), clean_of(tokenizer)
@@ -83,11 +79,7 @@ class OpenClipEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the weights as they are in memory."""
-        digest = hashlib.blake2b(digest_size=16)
-        for name, tensor in sorted(self._model.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        return digest.hexdigest()
+        return fingerprint_of(self._model)
 
     def encode_tokens(self, ids: Tensor) -> Tensor:
         """Return the unit vectors, ``(B, D)``, of token ids ``(B, L)``, without a gradient."""
@@ -110,20 +102,7 @@ class OpenClipEncoder:
         Raises:
             InputError: something is not a picture, or a picture cannot be read.
         """
-        keys = [_content_hash(image) for image in images]
-        new = {key: image for key, image in zip(keys, images, strict=True) if key not in self._remembered}
-        vectors = {key: self._remembered[key] for key in keys if key in self._remembered}
-        pending = list(new.items())
-        for start in range(0, len(pending), self._image_batch):
-            chunk = pending[start : start + self._image_batch]
-            encoded = self._encode_pixels([image for _, image in chunk])
-            vectors |= {key: vector for (key, _), vector in zip(chunk, encoded, strict=True)}
-        for key in keys:
-            self._remembered[key] = vectors[key]
-            self._remembered.move_to_end(key)
-        while len(self._remembered) > _REMEMBERED:
-            self._remembered.popitem(last=False)
-        return torch.stack([vectors[key] for key in keys])
+        return self._pictures(images)
 
     def _encode_pixels(self, images: list[Image.Image]) -> Tensor:
         pixels = torch.stack([self._preprocess(image) for image in images])
@@ -142,21 +121,3 @@ class OpenClipEncoder:
                 f"{self.space.max_length} besides the special ones: shorten the prompt or its template."
             )
             raise InputError(message)
-
-
-def _content_hash(image: Image.Image) -> bytes:
-    if not isinstance(image, Image.Image):
-        message = (
-            f"A picture was expected, but {image!r} is a {type(image).__name__}: open it first, for example with "
-            "PIL.Image.open."
-        )
-        raise InputError(message)
-    digest = hashlib.blake2b(f"{image.mode} {image.size} {image.info.get('transparency')} ".encode())
-    try:
-        digest.update(image.tobytes())
-        digest.update(repr(image.getpalette()).encode())
-    except OSError as error:
-        name = getattr(image, "filename", "") or "The picture"
-        message = f"{name} cannot be read: {error}. The file is damaged or incomplete: save it again."
-        raise InputError(message) from error
-    return digest.digest()

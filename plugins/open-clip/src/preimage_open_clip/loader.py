@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import open_clip
@@ -13,7 +13,8 @@ import torch
 from open_clip.factory import load_checkpoint
 from open_clip.transform import PreprocessCfg, image_transform_v2
 
-from preimage.errors import AssemblyError, InputError, OptionError, UnknownNameError, nearest
+from preimage.errors import AssemblyError, InputError, UnknownNameError, nearest
+from preimage.weights import floating_type
 from preimage_open_clip.encoder import OpenClipEncoder
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def load(
         raise AssemblyError(message)
     source = source_of(name)
     place = torch.device("cpu" if device is None else device)
-    kind = _dtype(dtype)
+    kind = floating_type(dtype)
     # open_clip draws initial weights from the global generator before it reads the real ones.
     with _unconfigured_logging(), torch.random.fork_rng(devices=[]):
         if source.folder is not None:
@@ -219,16 +220,6 @@ def _from_hub(source: Source, reference: str, config: OpenClipConfig, dtype: tor
             "the network (a model is downloaded once and then kept), or load a folder: open_clip:/path/to/folder."
         )
         raise InputError(message) from error
-
-
-def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
-    if dtype is None:
-        return torch.float32
-    kind: Any = dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype, None)
-    if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
-        message = f"{dtype!r} is no floating-point type: use float32, bfloat16 or float16."
-        raise OptionError(message)
-    return kind
 
 
 def _first_line(error: Exception) -> str:
