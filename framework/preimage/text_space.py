@@ -32,6 +32,9 @@ __all__ = ["BoundTemplate", "Reading", "TokenizerSpace", "template_ids"]
 
 # What stands before a piece while it is read in context; the first that stays whole is taken.
 _PROBES = ("x", "a", "the", ".")
+# Letters, capitals, digits, marks and an empty word: what tokenizers treat differently beside a space.
+_SENTENCE = "a Cat isn't 42 , it's (very) big. é x-y  !!"
+_REMEMBERED_WORDS = 100_000
 
 
 @attrs.frozen
@@ -110,6 +113,7 @@ class TokenizerSpace:
         self._clean = clean
         self._tokenizer = _private_copy(tokenizer)
         self._bound: dict[Template, BoundTemplate] = {}
+        self._words: dict[str, list[int]] = {}
 
     @property
     def device(self) -> torch.device:
@@ -203,8 +207,31 @@ class TokenizerSpace:
         return text if self._clean is None else self._clean(text)
 
     def _encode_clean(self, texts: list[str]) -> list[list[int]]:
+        if not self._reads_words_apart:
+            return self._encode_whole(texts)
+        rows = [text.split(" ") for text in texts]
+        unknown = sorted({word for words in rows for word in words} - self._words.keys())
+        if len(self._words) > _REMEMBERED_WORDS:
+            self._words, unknown = {}, sorted({word for words in rows for word in words})
+        self._words.update(zip(unknown, self._encode_whole(unknown), strict=True))
+        known = self._words
+        return [[token for word in words for token in known[word]] for words in rows]
+
+    def _encode_whole(self, texts: list[str]) -> list[list[int]]:
         encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
+
+    @cached_property
+    def _reads_words_apart(self) -> bool:
+        """Whether a word between spaces is read alike wherever it stands, so that its ids can be remembered.
+
+        True of tokenizers that mark the ends of words, as CLIP's do. Most words of a step's candidates are
+        those of the step before, so that remembering them saves most of the time of the round-trip check.
+        """
+        if not getattr(self._tokenizer.model, "end_of_word_suffix", None):
+            return False
+        whole, *parts = self._encode_whole([_SENTENCE, *_SENTENCE.split(" ")])
+        return whole == [token for part in parts for token in part]
 
     @cached_property
     def _saved(self) -> dict[str, Any]:

@@ -176,6 +176,25 @@ class TestReading:
         assert end == len("an image")
         assert reading.text[start:end].strip()
 
+    @settings(max_examples=200, deadline=None)
+    @given(texts=st.lists(st.text(alphabet="aeR' ,.4é\u0301\n\u00a0-Σ", max_size=20), max_size=4))
+    @pytest.mark.parametrize("style", sorted(STYLES))
+    def test_remembered_words_change_nothing(self, style: str, texts: list[str]) -> None:
+        """Texts are read as the tokenizer reads them whole, whether words are remembered or not."""
+        space = SPACES[style]
+
+        assert space.encode(texts) == space._encode_whole(texts)
+        assert space._reads_words_apart == (style == "clip")
+
+    def test_remembered_words_are_forgotten_in_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is remembered stays bounded and right."""
+        monkeypatch.setattr("preimage.text_space._REMEMBERED_WORDS", 3)
+        space = space_over(clip_style())
+
+        for text in CORPUS[:6]:
+            assert space.encode([text, "a red"]) == space._encode_whole([text, "a red"])
+            assert len(space._words) < 40
+
     def test_no_text_and_no_ids(self, space: TokenizerSpace) -> None:
         """Nothing is read as nothing."""
         assert space.encode([""]) == [[]]
