@@ -90,7 +90,7 @@ def samples(domain: str, count: int, seed: int = 0) -> Any:
     """Return different inputs of a domain: features ``(B, 5)``, texts, pictures, or lists of pictures.
 
     >>> samples("text", 2)
-    ['umber dune ember', 'wren amber heath']
+    ['umber fern dune', 'oak fern dune']
     """
     rng = torch.Generator().manual_seed(seed)
     if domain == "text":

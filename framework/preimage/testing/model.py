@@ -418,6 +418,24 @@ def _next_tokens_agree_with_texts(subject: ModelSubject) -> None:
         following = subject.model.next_token_log_probs(rows[:, :position]).detach()
         expected = following.gather(1, rows[:, position : position + 1]).squeeze(1)
         _require_close(log_probs[:, position], expected, f"At position {position} the log-probabilities differ")
+        last = subject.model.token_log_probs(rows, start=position).detach()
+        _require_close(last, log_probs[:, position:], f"From position {position} on the log-probabilities differ")
+
+
+@CHECKS.required(remedy="Cut the positions before `start` off behind the network, before the vocabulary head.")
+def _later_tokens_can_be_asked_alone(subject: ModelSubject) -> None:
+    """Asked from `start` on, the log-probabilities are those of the whole text from there on."""
+    subject.only("language-model")
+    rows = _rows(subject.space(), 3, 4)
+    whole = subject.answer(rows)
+    with torch.no_grad():
+        for start in (1, rows.shape[1] - 1):
+            tails = (
+                subject.model.token_log_probs(rows, start=start),
+                subject.model.embedding_log_probs(subject.model.space.embedding[rows], rows, start=start),
+            )
+            for tail in tails:
+                _require_close(tail, whole[:, start:], f"From {start} on the log-probabilities differ")
 
 
 @CHECKS.required(remedy="Fork torch's generator while weights are initialised, and restore what libraries change.")

@@ -406,11 +406,11 @@ def _with_private_embedding(model: Any) -> Any:
     return double
 
 
-def _redirected(path: Callable[..., Tensor], with_ids: bool) -> Callable[[Any, Tensor], Tensor]:
-    def read(self: Any, ids: Tensor) -> Tensor:
+def _redirected(path: Callable[..., Tensor], with_ids: bool) -> Callable[..., Tensor]:
+    def read(self: Any, ids: Tensor, **options: Any) -> Tensor:
         embeddings = self.space.embedding[ids]
         with torch.no_grad():
-            return path(self, embeddings, ids) if with_ids else path(self, embeddings)
+            return path(self, embeddings, ids, **options) if with_ids else path(self, embeddings)
 
     return read
 

@@ -99,14 +99,14 @@ class ToyLanguageModel(_Toy):
 
     _outputs = len(toy_tokens().embedding)
 
-    def token_log_probs(self, ids: Tensor) -> Tensor:
-        """Return ``log p(ids[:, i] | ids[:, :i])``, ``(B, L)``."""
-        return self.embedding_log_probs(self.space.embedding[ids], ids)
+    def token_log_probs(self, ids: Tensor, *, start: int = 0) -> Tensor:
+        """Return ``log p(ids[:, i] | ids[:, :i])``, ``(B, L - start)``."""
+        return self.embedding_log_probs(self.space.embedding[ids], ids, start=start)
 
-    def embedding_log_probs(self, embeddings: Tensor, ids: Tensor) -> Tensor:
-        """Return ``log p(ids[:, i] | embeddings[:, :i])``, ``(B, L)``."""
-        log_probs = torch.log_softmax(self.network(embeddings)[:, :-1] @ self.network.output, dim=-1)
-        return log_probs.gather(-1, ids[..., None]).squeeze(-1)
+    def embedding_log_probs(self, embeddings: Tensor, ids: Tensor, *, start: int = 0) -> Tensor:
+        """Return ``log p(ids[:, i] | embeddings[:, :i])``, ``(B, L - start)``."""
+        log_probs = torch.log_softmax(self.network(embeddings)[:, start:-1] @ self.network.output, dim=-1)
+        return log_probs.gather(-1, ids[:, start:, None]).squeeze(-1)
 
     def next_token_log_probs(self, ids: Tensor) -> Tensor:
         """Return the log-probabilities, ``(B, V)``, of the token that follows each row of ``(B, L)``."""

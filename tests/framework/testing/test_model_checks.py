@@ -167,8 +167,14 @@ class AnswersLogits(ToyClassifier):
 
 @breaks("next-tokens-agree-with-texts")
 class LooksAhead(ToyLanguageModel):
-    def embedding_log_probs(self, embeddings, ids):
-        return super().embedding_log_probs(embeddings + 0.1 * embeddings.mean(dim=1, keepdim=True), ids)
+    def embedding_log_probs(self, embeddings, ids, *, start=0):
+        return super().embedding_log_probs(embeddings + 0.1 * embeddings.mean(dim=1, keepdim=True), ids, start=start)
+
+
+@breaks("later-tokens-can-be-asked-alone")
+class CountsFromTheStart(ToyLanguageModel):
+    def token_log_probs(self, ids, *, start=0):
+        return super().token_log_probs(ids)[:, : ids.shape[1] - start]
 
 
 @breaks("leaves-the-process-alone")

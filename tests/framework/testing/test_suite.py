@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from preimage.errors import OptionError
 from preimage.testing import ModelSuite, ObjectiveSuite, OptimizerSuite, ToyObjective, optimizer
@@ -17,9 +18,15 @@ class TestHillClimb(OptimizerSuite):
     factory = HillClimb
 
 
+def near(model, targets):
+    """Return the toy objective with the mean embeddings of texts for its hidden prompts."""
+    objective = ToyObjective(model.space, n_targets=len(targets))
+    objective.hidden = torch.stack([model.space.embedding[ids].mean(dim=0) for ids in model.space.encode(targets)])
+    return objective
+
+
 class TestToyObjective(ObjectiveSuite):
-    factory = staticmethod(lambda model, targets: ToyObjective(model.space, n_targets=len(targets)))
-    expected_failures = {"targets-are-independent": "it draws its targets itself"}  # noqa: RUF012
+    factory = staticmethod(near)
 
 
 class TestToyClassifier(ModelSuite):
