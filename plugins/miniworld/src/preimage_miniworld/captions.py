@@ -141,6 +141,7 @@ def _one_object(scene: Scene) -> Choice:
 
 
 def _two_objects(scene: Scene) -> Choice:
+    assert scene.relation is not None  # Two objects always have one.
     first = _noun_phrase(scene.objects[0], scene.mood)
     second = _noun_phrase(scene.objects[1])
     relation = choice(*RELATION_PHRASES[scene.relation])

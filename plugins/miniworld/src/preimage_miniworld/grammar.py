@@ -8,18 +8,22 @@ check that of the caption grammar.
 import itertools
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from attrs import field, frozen
 
 __all__ = ["Choice", "Expression", "Sequence", "Words", "choice", "sequence"]
 
 
+def _tokens(tokens: Iterable[str]) -> tuple[str, ...]:
+    return tuple(tokens)
+
+
 @frozen
 class Words:
     """A fixed run of words, possibly empty."""
 
-    tokens: tuple[str, ...] = field(converter=tuple)
+    tokens: tuple[str, ...] = field(converter=_tokens)
 
     def sample(self, rng: random.Random) -> tuple[str, ...]:
         """Give the words."""

@@ -8,6 +8,7 @@ import functools
 import itertools
 import re
 from collections.abc import Iterator
+from typing import cast
 
 from attrs import evolve, fields_dict, frozen
 
@@ -48,12 +49,12 @@ class Attributes:
         if not (complete and sound and self.background):
             return None
         moods = [entry.mood for entry in self.objects]
-        objects = [SceneObject(*_object_values(entry)) for entry in self.objects]
+        objects = [SceneObject(*cast("tuple[str, ...]", _object_values(entry))) for entry in self.objects]
         scene = Scene(objects, self.relation, self.background, moods[0] or "none")
         if len(moods) == 2 and moods[1]:
             if moods[0]:
                 return None
-            swapped = OPPOSITES[self.relation]
+            swapped = OPPOSITES[cast("str", self.relation)]
             scene = Scene(objects[::-1], swapped, self.background, moods[1])
         return scene.canonical()
 

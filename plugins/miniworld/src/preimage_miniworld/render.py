@@ -178,7 +178,8 @@ def _turns(count: int) -> list[float]:
 
 
 def _mix(left: _Colour, right: _Colour, share: float) -> _Colour:
-    return tuple(round(a + (b - a) * share) for a, b in zip(left, right, strict=True))
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(left, right, strict=True))
+    return red, green, blue
 
 
 def _draw_object(picture: Image.Image, entry: SceneObject, centre: _Point, radius: float, background: str) -> None:

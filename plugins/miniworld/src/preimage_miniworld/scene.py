@@ -8,7 +8,7 @@ needed here.
 import hashlib
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from attrs import asdict, evolve, field, frozen
@@ -71,6 +71,10 @@ class SceneObject:
     size: str = field(validator=_one_of(SIZES))
 
 
+def _objects(objects: Iterable[SceneObject]) -> tuple[SceneObject, ...]:
+    return tuple(objects)
+
+
 @frozen
 class Scene:
     """One or two objects before a background.
@@ -86,7 +90,7 @@ class Scene:
         'none'
     """
 
-    objects: tuple[SceneObject, ...] = field(converter=tuple)
+    objects: tuple[SceneObject, ...] = field(converter=_objects)
     relation: str | None = None
     background: str = field(default="meadow", validator=_one_of(BACKGROUNDS))
     mood: str = field(default="none", validator=_one_of(MOODS))
