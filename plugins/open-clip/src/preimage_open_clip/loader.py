@@ -97,7 +97,7 @@ def load(
             )
             raise InputError(message) from error
     model = model.to(place) if kind in _PRECISIONS else model.to(place, kind)
-    preprocess = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
+    preprocess = image_transform_v2(PreprocessCfg(**open_clip.model.get_model_preprocess_cfg(model)), is_train=False)
     return OpenClipEncoder(
         model,
         tokenizer,
