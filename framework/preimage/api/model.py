@@ -79,12 +79,15 @@ class LanguageModel(Model, Protocol):
         """The texts it reads."""
         ...
 
-    def token_log_probs(self, ids: Tensor) -> Tensor:
-        """Return ``log p(ids[:, i] | ids[:, :i])``, ``(B, L)``, for token ids ``(B, L)``."""
+    def token_log_probs(self, ids: Tensor, *, start: int = 0) -> Tensor:
+        """Return ``log p(ids[:, i] | ids[:, :i])``, ``(B, L - start)``, for token ids ``(B, L)``.
+
+        Only the tokens from `start` on are wanted; the vocabulary head need not be computed for those before.
+        """
         ...
 
-    def embedding_log_probs(self, embeddings: Tensor, ids: Tensor) -> Tensor:
-        """Return ``log p(ids[:, i] | embeddings[:, :i])``, ``(B, L)``; differentiable in `embeddings`."""
+    def embedding_log_probs(self, embeddings: Tensor, ids: Tensor, *, start: int = 0) -> Tensor:
+        """Return ``log p(ids[:, i] | embeddings[:, :i])``, ``(B, L - start)``; differentiable in `embeddings`."""
         ...
 
     def next_token_log_probs(self, ids: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from preimage.testing import ObjectiveSuite
 
 
@@ -16,3 +18,20 @@ class TestClipSimilarityOfTheMiniWorld(ObjectiveSuite):
 
 class TestTextSimilarity(ObjectiveSuite):
     component = "text-similarity"
+
+
+class TestFluency(ObjectiveSuite):
+    component = "fluency"
+
+
+class TestTargetLikelihood(ObjectiveSuite):
+    component = "target-likelihood"
+
+
+class TestTargetLikelihoodByMellowmax(ObjectiveSuite):
+    component = "target-likelihood"
+    options: ClassVar = {"use_mellowmax": True, "mellowmax_alpha": 2.0}
+
+
+class TestClassLikelihood(ObjectiveSuite):
+    component = "class-likelihood"
