@@ -12,6 +12,7 @@ import inspect
 import io
 import itertools
 import os
+import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -22,10 +23,11 @@ import attrs
 from mkdocs.structure.files import File, Files
 
 import preimage
-from preimage import api, cli, errors
+from preimage import api, cli, errors, testing
 from preimage.api import hooks
 from preimage.configuration import Option, options_of
 from preimage.plugin import Provider
+from preimage.testing.check import CheckList
 
 SECTIONS = ("Arguments:", "Attributes:", "Raises:")
 ROOT = Path(__file__).parents[1]
@@ -226,7 +228,8 @@ def hook_page() -> str:
 def component_page() -> str:
     """Return the page of everything that our plugins provide."""
     catalogue = preimage.catalogue()
-    ours = [provider for provider in catalogue.providers if provider.distribution.startswith("preimage-")]
+    here = {f"preimage-{path.parent.name}" for path in ROOT.glob("plugins/*/pyproject.toml")}
+    ours = [provider for provider in catalogue.providers if provider.distribution in here]
     parts = [
         "# Components",
         "What the plugins of this repository provide. `preimage show NAME` prints the same for whatever is installed. "
@@ -345,11 +348,31 @@ def contract_page() -> str:
     return "\n\n".join(parts)
 
 
+def conformance_page() -> str:
+    """Return the page of the rules that `preimage.testing` checks, by kind."""
+    parts = [
+        "# Conformance",
+        "The rules that `preimage check`, the suites and the functions of `preimage.testing` check. An optional rule "
+        "is reported and forgiven. See [writing a plugin](../plugins.md#the-tests) for how to run them.",
+    ]
+    for found in pkgutil.iter_modules(testing.__path__):
+        checks = getattr(importlib.import_module(f"{testing.__name__}.{found.name}"), "CHECKS", None)
+        if not isinstance(checks, CheckList):
+            continue
+        rows = ["| id | level | rule | remedy |", "| --- | --- | --- | --- |"]
+        rows += [
+            f"| `{check.id}` | {check.level} | {_inline(check.text)} | {_inline(check.remedy)} |" for check in checks
+        ]
+        parts += [f"## {checks.kind.capitalize()}", "\n".join(rows)]
+    return "\n\n".join(parts)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "python": python_page,
     "command-line": command_page,
     "components": component_page,
     "hooks": hook_page,
     "contracts": contract_page,
+    "conformance": conformance_page,
     "errors": error_page,
 }

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import tomllib
 
+import pytest
+
 import preimage
 
 # The host's numerical modules run on what the plugins that use them bring; it must install without any of it.
@@ -69,7 +71,7 @@ def test_everything_that_is_declared_is_used(plugin):
     modules = [ast.parse(path.read_text(encoding="utf-8")) for path in plugin.source.rglob("*.py")]
     texts = {node.value for module in modules for node in ast.walk(module) if isinstance(node, ast.Constant)}
     named = {text.replace("_", "-") for text in texts if isinstance(text, str)}
-    left_over = plugin.requires - imported(plugin.source) - {"preimage"}
+    left_over = plugin.requires - imported(plugin.source) - {"preimage"} - BROUGHT_BY_PLUGINS
     assert {name.removeprefix("preimage-") for name in left_over} <= named
 
 
@@ -104,6 +106,12 @@ def test_every_plugin_is_an_extra_of_the_host(first_party, host):
     assert [requirement.partition(">=")[0] for requirement in extras[name]] == [first_party.name]
     (everything,) = extras["all"]
     assert name in everything.partition("[")[2].rstrip("]").split(",")
+
+
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md"])
+def test_every_plugin_is_written_about(first_party, host, page):
+    """Who reads what there is, or what has changed, learns of it."""
+    assert f"`{first_party.name}`" in (host.folder / page).read_text(encoding="utf-8")
 
 
 def test_the_host_needs_no_plugin(host):
