@@ -1,7 +1,8 @@
 """Writes the reference pages from the code while the documentation is built: nothing in them can go stale.
 
 mkdocs calls `on_files`, which adds the pages of `PAGES`, and `on_page_markdown`, which puts a table of options in the
-place of ``{{ options module:Class }}`` and a file of the repository in the place of ``{{ file path }}``.
+place of ``{{ options module:Class }}``, a file of the repository in the place of ``{{ file path }}``, and all pages of a
+folder, one below the other, in the place of ``{{ tables folder }}``.
 """
 
 from __future__ import annotations
@@ -31,8 +32,6 @@ from preimage.testing.check import CheckList
 
 SECTIONS = ("Arguments:", "Attributes:", "Raises:")
 ROOT = Path(__file__).parents[1]
-FILE = re.compile(r"\{\{ file (\S+) \}\}")
-OPTIONS = re.compile(r"\{\{ options ([\w.]+):(\w+) \}\}")
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -43,19 +42,31 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Replace each ``{{ options module:Class }}`` by a table, and ``{{ file path }}`` by the file."""
-
-    def table(match: re.Match[str]) -> str:
-        module, name = match.groups()
-        return "\n".join(option_table(options_of(getattr(importlib.import_module(module), name))))
-
-    def content(match: re.Match[str]) -> str:
-        return (ROOT / match[1]).read_text(encoding="utf-8").rstrip()
-
-    return FILE.sub(content, OPTIONS.sub(table, markdown))
+    """Put in what stands between double braces."""
+    for pattern, content in PLACES.items():
+        markdown = re.sub(r"\{\{ " + pattern + r" \}\}", content, markdown)
+    return markdown
 
 
-# Docstrings
+def _options(match: re.Match[str]) -> str:
+    module, name = match.groups()
+    return "\n".join(option_table(options_of(getattr(importlib.import_module(module), name))))
+
+
+def _file(match: re.Match[str]) -> str:
+    return (ROOT / match[1]).read_text(encoding="utf-8").rstrip()
+
+
+def _tables(match: re.Match[str]) -> str:
+    pages = (path.read_text(encoding="utf-8") for path in sorted((ROOT / match[1]).glob("*.md")))
+    return "\n\n".join(re.sub(r"^#", "##", page, flags=re.MULTILINE).rstrip() for page in pages)
+
+
+PLACES: dict[str, Callable[[re.Match[str]], str]] = {
+    r"options ([\w.]+):(\w+)": _options,
+    r"file (\S+)": _file,
+    r"tables (\S+)": _tables,
+}
 
 
 def rendered(text: str | None) -> str:
@@ -205,9 +216,6 @@ def option_table(options: Iterable[Option]) -> Iterator[str]:
         default = "required" if option.required else f"`{option.default}`" if option.default else "none"
         kind = option.type.replace("|", "\\|")
         yield f"| `{option.name}` | {kind} | {default} | {option.help.replace('|', chr(92) + '|')} |"
-
-
-# Pages
 
 
 def hook_page() -> str:
