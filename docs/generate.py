@@ -1,8 +1,8 @@
 """Writes the reference pages from the code while the documentation is built: nothing in them can go stale.
 
 mkdocs calls `on_files`, which adds the pages of `PAGES`, and `on_page_markdown`, which puts a table of options in the
-place of ``{{ options module:Class }}``, a file of the repository in the place of ``{{ file path }}``, and all pages of a
-folder, one below the other, in the place of ``{{ tables folder }}``.
+place of ``{{ options module:Class }}``, a file of the repository in the place of ``{{ file path }}``, and all pages of
+a folder, one below the other, in the place of ``{{ tables folder }}``.
 """
 
 from __future__ import annotations
