@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Cell", "fit_cell", "held_last", "pull_through", "stacked"]
 
 # The residual is measured on so many words at most.
-_MEASURED = 1024
+_MEASURED = 512
 
 
 @attrs.frozen(eq=False)

@@ -31,6 +31,7 @@ def provide_adapters() -> tuple[Component, ...]:
             summary="One least-squares map between the mean embeddings of words.",
             traits=("space:text",),
             needs=_NEEDS,
+            cite="arXiv:1309.4168",
         ),
         Component(
             name="shared-token",
