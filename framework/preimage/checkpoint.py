@@ -60,7 +60,7 @@ def save(
             field.name: _pack(getattr(search.state, field.name), f"{number}/{field.name}", tensors, type(search.state))
             for field in attrs.fields(type(search.state))
         }
-        tensors[f"{number}/rng"] = search.rng.get_state()
+        tensors[f"{number}/rngs"] = torch.stack([rng.get_state() for rng in search.rngs])
         header["searches"].append({"state": fields, "tracks": [attrs.asdict(track) for track in search.tracks]})
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -104,14 +104,21 @@ def load(path: str | os.PathLike[str], identity: str, optimizers: list[Optimizer
     memory = {name.removeprefix("memory/"): value for name, value in tensors.items() if name.startswith("memory/")}
     problem.memory.restore(memory)
     problem.batch_size = header["batch_size"]
-    state_type = optimizers[header["stage"]].State
+    optimizer = optimizers[header["stage"]]
     searches = []
     for number, saved in enumerate(header["searches"]):
-        rng = torch.Generator()
-        rng.set_state(tensors[f"{number}/rng"])
-        state = state_type(**{name: _unpack(value, tensors, device) for name, value in saved["state"].items()})
-        searches.append(Search(state, rng, [_track(track) for track in saved["tracks"]]))
+        state = optimizer.State(**{name: _unpack(value, tensors, device) for name, value in saved["state"].items()})
+        rngs = tuple(_generator(row) for row in tensors[f"{number}/rngs"])
+        tracks = [_track(track) for track in saved["tracks"]]
+        searches.append(Search(state, rngs, tracks, optimizer.rowwise))
     return Checkpoint(header["stage"], tuple(searches))
+
+
+def _generator(state: torch.Tensor) -> torch.Generator:
+    rng = torch.Generator()
+    # A row of a larger tensor is refused, however it lies in memory.
+    rng.set_state(state.clone())
+    return rng
 
 
 def _pack(value: Any, name: str, tensors: dict[str, torch.Tensor], owner: type) -> Any:

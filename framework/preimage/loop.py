@@ -37,8 +37,14 @@ class Search:
     """
 
     state: Any
-    rng: torch.Generator
+    rngs: tuple[torch.Generator, ...]
     tracks: list[Track]
+    rowwise: bool = False
+
+    @property
+    def rng(self) -> Any:
+        """What the optimizer draws from: a generator for each run if it is rowwise, otherwise the only one."""
+        return self.rngs if self.rowwise else self.rngs[0]
 
     @property
     def running(self) -> bool:
@@ -86,10 +92,11 @@ def begin(
     groups = [list(tracks)] if optimizer.rowwise else [[track] for track in tracks]
     searches = []
     for group in groups:
-        rng = torch.Generator().manual_seed(_seed_of(seed, stage))
-        initial = [track.initial_ids(problem.space.device) if track.best else None for track in group]
-        start = torch.stack(initial) if optimizer.rowwise else initial[0]  # type: ignore[arg-type]
-        searches.append(Search(optimizer.start(problem.space, rng, start), rng, group))
+        rngs = tuple(torch.Generator().manual_seed(_seed_of(seed, stage)) for _ in group)
+        starts = tuple(track.initial_ids(problem.space.device) if track.best else None for track in group)
+        search = Search(None, rngs, group, optimizer.rowwise)
+        search.state = optimizer.start(problem.space, search.rng, starts if optimizer.rowwise else starts[0])
+        searches.append(search)
     for search in searches:
         current = search.state.current
         rows = current if optimizer.rowwise else current[None]
@@ -126,7 +133,7 @@ def advance(
     _stop_where_due(searches, budget)
     while running := [search for search in searches if search.running]:
         started = time.perf_counter()
-        before = {id(search): search.rng.get_state() for search in running}
+        before = {id(search): [rng.get_state() for rng in search.rngs] for search in running}
         finished: dict[int, Any] = {}
         try:
             finished = _step(problem, optimizer, running, budget)
@@ -134,7 +141,8 @@ def advance(
             # Also when Ctrl-C comes in the middle of a forward pass: the step will be repeated.
             for search in running:
                 if id(search) not in finished:
-                    search.rng.set_state(before[id(search)])
+                    for rng, state in zip(search.rngs, before[id(search)], strict=True):
+                        rng.set_state(state)
         seconds = time.perf_counter() - started
         for search in running:
             whole = id(search) in finished

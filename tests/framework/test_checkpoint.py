@@ -42,7 +42,7 @@ def test_ten_steps_equal_five_saved_and_five_more(name, tmp_path):
 
     for one, other in zip(searches, saved.searches, strict=True):
         assert torch.equal(one.state.current, other.state.current)
-        assert torch.equal(one.rng.get_state(), other.rng.get_state())
+        assert torch.equal(one.rngs[0].get_state(), other.rngs[0].get_state())
         (a,), (b,) = one.tracks, other.tracks
         assert a.best == b.best
         assert [attrs.evolve(p, spent=attrs.evolve(p.spent, seconds=0)) for p in a.trajectory] == [
@@ -96,6 +96,6 @@ def test_a_state_that_cannot_be_saved_names_what_it_holds(tmp_path):
         extra: object
         done: bool = False
 
-    odd = Search(Odd(torch.zeros(1), {1, 2}), torch.Generator(), [Track(0)])
+    odd = Search(Odd(torch.zeros(1), {1, 2}), (torch.Generator(),), [Track(0)])
     with pytest.raises(PluginError, match="The state Odd holds a set, which cannot be saved"):
         checkpoint.save(tmp_path / "run", "identity", 0, (odd,), toy_problem())

@@ -226,7 +226,8 @@ def test_a_rowwise_optimizer_carries_all_runs_in_one_state():
         State = Rows
 
         def start(self, space, rng, initial):
-            return Rows(initial)
+            assert len(rng) == 3
+            return Rows(torch.stack(initial))
 
         def step(self, space, state, rng):
             restarts = state.current.repeat_interleave(2, dim=0)
@@ -255,7 +256,7 @@ def test_rows_that_belong_to_nobody_are_refused():
         rowwise = True
 
         def start(self, space, rng, initial):
-            return WalkState(initial)
+            return WalkState(torch.stack(initial))
 
     problem = toy_problem(n_targets=2)
     tracks = [Track(0), Track(1)]

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_che
 import attrs
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 __all__ = ["Answer", "Gradients", "Losses", "NextTokens", "Optimizer", "Request", "State", "Step"]
@@ -100,7 +99,8 @@ class Optimizer(Protocol[S]):
     Attributes:
         requires: what it asks for besides losses: ``"gradient"``, ``"next-token"``.
         rowwise: its rows are independent runs, so one state carries all targets; otherwise every target has a
-            state of its own and the host advances them in lockstep.
+            state of its own and the host advances them in lockstep. A rowwise optimizer is given a tuple, with
+            one entry per run, wherever this says one generator or one start.
         State: the class of its states, from which the host restores a saved run.
     """
 
@@ -108,17 +108,17 @@ class Optimizer(Protocol[S]):
     rowwise: bool
     State: type[S]
 
-    def start(self, space: Any, rng: torch.Generator, initial: Tensor | None) -> S:
+    def start(self, space: Any, rng: Any, initial: Any) -> S:
         """Return the first state.
 
         Arguments:
             space: the `SearchSpace` (texts) or `FeatureSpace` to search.
-            rng: the run's only source of randomness.
+            rng: the run's `torch.Generator`, its only source of randomness.
             initial: ids ``(L,)`` or features ``(D,)`` to start from, for example the result of an earlier stage;
-                without it the optimizer's own options decide. Rowwise: one row per run, always given.
+                None lets the optimizer's own options decide.
         """
         ...
 
-    def step(self, space: Any, state: S, rng: torch.Generator) -> Step[S]:
+    def step(self, space: Any, state: S, rng: Any) -> Step[S]:
         """Advance by one step; see the module's description."""
         ...

@@ -107,14 +107,14 @@ class _Recorder:
         self.requests: list[Any] = []
         self.mutated: set[str] = set()
 
-    def start(self, space: Any, rng: torch.Generator, initial: Tensor | None) -> Any:
-        copy = None if initial is None else initial.clone()
+    def start(self, space: Any, rng: Any, initial: Any) -> Any:
+        before = _copied(initial)
         state = self._optimizer.start(space, rng, initial)
-        if initial is not None and copy is not None and not torch.equal(initial, copy):
+        if not _same(before, _copied(initial)):
             self.mutated.add("the ids that it was given to start from")
         return state
 
-    def step(self, space: Any, state: Any, rng: torch.Generator) -> Any:
+    def step(self, space: Any, state: Any, rng: Any) -> Any:
         before = _copied(state)
         step = self._optimizer.step(space, state, rng)
         answer = None
@@ -163,9 +163,9 @@ def _run(
     problem = toy_problem(n_targets=n_targets, constraints=constraints)
     recorder = _Recorder(subject.build())
     tracks = [Track(target) for target in (range(n_targets) if targets is None else targets)]
-    if length is not None or recorder.rowwise:
+    if length is not None:
         for track in tracks:
-            track.best = _start(problem, track.target, length or 3, seed)
+            track.best = _start(problem, track.target, length, seed)
     searches = tuple(begin(problem, recorder, tracks, seed))
     budget = Budget(num_steps=steps, max_candidates=candidates, target_loss=target_loss, patience=patience)
     advance(problem, recorder, searches, budget)
@@ -273,10 +273,12 @@ def _starts_where_it_is_told(subject: OptimizerSubject) -> None:
     optimizer = subject.build()
     rng = torch.Generator().manual_seed(0)
     ids = random_ids(problem.space, rng, 3)
-    initial = ids[None] if optimizer.rowwise else ids
-    current = optimizer.start(problem.space, rng, initial.clone()).current
-    if not torch.equal(current, initial):
-        raise Violation(f"It was given {initial.tolist()} and starts from {current.tolist()}.")
+    if optimizer.rowwise:
+        current = optimizer.start(problem.space, (rng,), (ids.clone(),)).current[0]
+    else:
+        current = optimizer.start(problem.space, rng, ids.clone()).current
+    if not torch.equal(current, ids):
+        raise Violation(f"It was given {ids.tolist()} and starts from {current.tolist()}.")
 
 
 @CHECKS.required(remedy="Draw every random number from the generator that start and step are given.")

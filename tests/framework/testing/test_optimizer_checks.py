@@ -248,7 +248,8 @@ def test_rowwise_optimizers_are_checked_too():
         rowwise = True
 
         def start(self, space, rng, initial):
-            return HillClimbState(initial)
+            starts = [super(Rows, self).start(space, *given).current for given in zip(rng, initial, strict=True)]
+            return HillClimbState(torch.stack(starts))
 
         def step(self, space, state, rng):
             n_runs = len(state.current)
