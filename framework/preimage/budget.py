@@ -49,11 +49,11 @@ class Budget:
     )
 
     def __attrs_post_init__(self) -> None:
-        limits = (self.num_steps, self.max_candidates, self.max_passes, self.max_seconds)
-        if all(limit is None for limit in limits):
+        # What has been scored before costs no pass, so that passes alone might never be spent.
+        if self.num_steps is None and self.max_candidates is None and self.max_seconds is None:
             message = (
-                "The budget has no limit, so the search might never end: give at least one of num_steps, "
-                "max_candidates, max_passes and max_seconds."
+                f"The budget has {self.describe() or 'no limit'}, so the search might never end: give at least one of "
+                "num_steps, max_candidates and max_seconds."
             )
             raise BudgetError(message)
 

@@ -10,6 +10,7 @@ import torch
 
 from preimage.api.template import Template
 from preimage.errors import ConstraintError
+from preimage.text_space import BoundTemplate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,7 +63,9 @@ class SearchSpace:
         self.templates = tuple(dict.fromkeys(templates))
         self.allowed = _allowed(tokens, self.constraints)
         self.allowed_ids = self.allowed.nonzero().flatten()
-        self.max_length = min(_room(tokens, template) for template in self.templates)
+        bound = [BoundTemplate(tokens, template) for template in self.templates]
+        self.max_length = min((tokens.max_length - one.n_fixed) // one.n_slots for one in bound)
+        self._first = bound[0]
 
     @property
     def name(self) -> str:
@@ -80,8 +83,8 @@ class SearchSpace:
         return self.tokens.device
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the token ids of each text."""
-        return self.tokens.encode(texts)
+        """Return the token ids of each text as a prompt, read in the first template."""
+        return self._first.encode(texts)
 
     def decode(self, ids: Tensor) -> list[str]:
         """Return the text of each row of `ids`, ``(B, L)``."""
@@ -106,13 +109,6 @@ class SearchSpace:
                 "besides the template and the special tokens: shorten it or the template."
             )
             raise ConstraintError(message)
-
-
-def _room(tokens: TextSpace, template: Template) -> int:
-    """Return how many tokens each slot of `template` can hold."""
-    pieces = template.pieces
-    fixed = sum(len(ids) for ids in tokens.encode([piece for piece in pieces if piece]))
-    return (tokens.max_length - fixed) // (len(pieces) - 1)
 
 
 def _allowed(tokens: TextSpace, constraints: Constraints) -> Tensor:

@@ -279,6 +279,7 @@ class BoundTemplate:
 
     def __init__(self, space: TextSpace, template: Template) -> None:
         self.template = template
+        self._space = space
         self._pieces = [
             torch.tensor(ids, dtype=torch.long, device=space.device) for ids in template_ids(space, template)
         ]
@@ -297,6 +298,24 @@ class BoundTemplate:
     def n_fixed(self) -> int:
         """How many ids the pieces have in all."""
         return sum(len(piece) for piece in self._pieces)
+
+    def encode(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each prompt as it is read in the first slot.
+
+        Byte-level tokenizers read a first word behind other text as another token than at the start of a text.
+        Where a prompt melts into the text around it, it is read on its own.
+        """
+        alone = self._space.encode(prompts)
+        in_context = self._space.encode([self.template.fill(prompt) for prompt in prompts])
+        fixed = [piece.tolist() for piece in self._pieces]
+        return [self._slot_of(whole, fixed) or ids for whole, ids in zip(in_context, alone, strict=True)]
+
+    def _slot_of(self, whole: list[int], fixed: list[list[int]]) -> list[int] | None:
+        """Return the ids that stand in every slot of `whole`, or None if it is not the template filled."""
+        length = (len(whole) - self.n_fixed) // self.n_slots
+        prompt = whole[len(fixed[0]) :][:length]
+        filled = fixed[0] + [token for piece in fixed[1:] for token in prompt + piece]
+        return prompt if filled == whole else None
 
     def fill(self, ids: Tensor) -> Tensor:
         """Return the whole text's ids, ``(B, L_full)``, with the prompts `ids`, ``(B, L)``, in every slot."""

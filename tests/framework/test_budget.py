@@ -7,10 +7,13 @@ from preimage.budget import Budget
 from preimage.errors import BudgetError
 
 
-def test_a_budget_without_a_limit_is_refused():
-    """Patience alone might wait for ever."""
-    with pytest.raises(BudgetError, match="might never end: give at least one of num_steps"):
-        Budget(patience=10)
+@pytest.mark.parametrize(
+    ("limits", "has"), [({}, "no limit"), ({"patience": 10}, "patience=10"), ({"max_passes": 9}, "max_passes=9")]
+)
+def test_a_budget_that_might_never_end_is_refused(limits, has):
+    """Patience may wait for ever, and what is remembered costs no pass."""
+    with pytest.raises(BudgetError, match=f"The budget has {has}, so the search might never end: give at least one"):
+        Budget(**limits)
 
 
 @pytest.mark.parametrize("name", ["num_steps", "max_candidates", "max_passes", "max_seconds", "patience"])

@@ -426,3 +426,19 @@ class TestFingerprint:
         fingerprints.add(space_over(clip_style(), clean=str.lower).fingerprint)
 
         assert len(fingerprints) == len(SPACES) + 1
+
+
+def test_a_prompt_is_read_as_it_stands_in_its_template():
+    """A byte-level tokenizer reads its first word behind other text as another token than alone."""
+    corpus = ["an image of red circle", "red circle", "circle red of image"] * 20
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(corpus, trainers.BpeTrainer(vocab_size=400, show_progress=False))
+    space = TokenizerSpace(tokenizer, torch.zeros(400, 4), name="bytes", max_length=32, special_ids=())
+    alone = space.bound(Template("{optim_str}")).encode(["red circle"])
+    behind = space.bound(Template("an image of {optim_str}")).encode(["red circle"])
+    assert alone == space.encode(["red circle"])
+    assert behind == space.encode([" red circle"])
+    assert behind != alone
+    assert space.is_stable(torch.tensor(behind), Template("an image of {optim_str}")).all()
