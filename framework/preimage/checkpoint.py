@@ -16,7 +16,7 @@ import torch
 
 from preimage.api.events import Spent
 from preimage.errors import CheckpointError, PluginError
-from preimage.loop import Search
+from preimage.search import Search
 from preimage.track import Best, Point, Track
 
 if TYPE_CHECKING:

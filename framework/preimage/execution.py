@@ -16,8 +16,9 @@ import torch
 from preimage import checkpoint as checkpoints
 from preimage.api.events import RunEvent
 from preimage.errors import AssemblyError, BudgetError
-from preimage.loop import Listener, Search, advance, begin
+from preimage.loop import Listener, advance, begin
 from preimage.result import Provenance, Result
+from preimage.search import Search
 from preimage.track import Track
 
 if TYPE_CHECKING:

@@ -1,75 +1,28 @@
-"""The loop that every optimizer runs in: it answers requests, keeps the best and knows when to stop."""
+"""The loop that every optimizer runs in: many runs in lockstep, each until it has a reason to stop."""
 
 from __future__ import annotations
 
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import attrs
 import torch
 
+from preimage.answering import answer, read_back, read_request
 from preimage.api.events import StepEvent
-from preimage.api.optimizer import Gradients, Losses, NextTokens, Optimizer, Request
 from preimage.errors import PluginError
-from preimage.track import Best, Track
+from preimage.search import Search
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from preimage.api.optimizer import Optimizer
     from preimage.budget import Budget
-    from preimage.problem import Evaluation, Problem
+    from preimage.problem import Problem
+    from preimage.track import Track
 
-__all__ = ["Listener", "Search", "advance", "begin"]
+__all__ = ["Listener", "advance", "begin"]
 
 Listener = Callable[[StepEvent], object]
-
-_READ_BACK = 8
-"""Unstable candidates of a step whose text is scored on the chance that it is still an improvement."""
-
-
-@attrs.define(eq=False)
-class Search:
-    """One state of an optimizer with its generator and the runs that it carries.
-
-    A rowwise optimizer has one search for all targets; any other has one per target.
-    """
-
-    state: Any
-    rngs: tuple[torch.Generator, ...]
-    tracks: list[Track]
-    rowwise: bool = False
-
-    @property
-    def rng(self) -> Any:
-        """What the optimizer draws from: a generator for each run if it is rowwise, otherwise the only one."""
-        return self.rngs if self.rowwise else self.rngs[0]
-
-    @property
-    def running(self) -> bool:
-        """Whether any of its runs goes on."""
-        return not self.state.done and any(track.stop_reason is None for track in self.tracks)
-
-
-@attrs.frozen(eq=False)
-class _Asked:
-    """A request together with what the host needs to answer it."""
-
-    search: Search
-    request: Request
-    rows: Tensor
-    run: Tensor
-
-    @property
-    def kind(self) -> tuple[type, int]:
-        """Requests of one kind, type and length, are answered by one forward pass."""
-        return type(self.request), self.rows.shape[1]
-
-    @property
-    def target(self) -> Tensor:
-        targets = torch.tensor([track.target for track in self.search.tracks], device=self.run.device)
-        return targets[self.run]
 
 
 def begin(
@@ -104,7 +57,7 @@ def begin(
             continue
         for row, track in zip(rows, search.tracks, strict=True):
             if track.best is None:
-                _read_back(problem, track, row[None])
+                read_back(problem, track, row[None])
     return searches
 
 
@@ -158,8 +111,8 @@ def advance(
             if id(search) in finished:
                 search.state = finished[id(search)]
         _stop_where_due(searches, budget)
-        if listeners:
-            event = _event(searches)
+        event = _event(searches) if listeners else None
+        if event is not None:
             for listener in listeners:
                 listener(event)
         if after_step is not None:
@@ -180,145 +133,15 @@ def _step(problem: Problem, optimizer: Optimizer[Any], running: Iterable[Search]
                 finished[key] = stop.value
                 del steps[key]
                 continue
-            asked.append(_read(optimizer, search, request))
+            asked.append(read_request(optimizer, search, request))
         for kind in dict.fromkeys(item.kind for item in asked):
-            for item, answer in _answer(problem, [item for item in asked if item.kind == kind], budget):
+            for item, given in answer(problem, [item for item in asked if item.kind == kind], budget):
                 key = id(item.search)
-                if answer is None:
+                if given is None:
                     steps.pop(key)[1].close()
                 else:
-                    answers[key] = answer
+                    answers[key] = given
     return finished
-
-
-def _read(optimizer: Optimizer[Any], search: Search, request: object) -> _Asked:
-    """Return what `request` asks for, with the run that each row belongs to."""
-    if not isinstance(request, Losses | Gradients | NextTokens):
-        message = f"{type(optimizer).__name__} yielded {request!r}; a step may yield Losses, Gradients or NextTokens."
-        raise PluginError(message)
-    rows = request.prefixes if isinstance(request, NextTokens) else request.candidates
-    rows = rows[None] if rows.ndim == 1 else rows
-    run = request.run
-    if run is None:
-        n_runs = len(search.tracks)
-        run = torch.arange(len(rows)) if n_runs > 1 else torch.zeros(len(rows), dtype=torch.int64)
-        if len(run) != len(rows) or (n_runs > 1 and len(rows) != n_runs):
-            message = (
-                f"{type(optimizer).__name__} asked about {len(rows)} rows for {n_runs} runs without saying which row "
-                "belongs to which run: set the request's `run`."
-            )
-            raise PluginError(message)
-    return _Asked(search, request, rows, run.to(rows.device))
-
-
-def _answer(
-    problem: Problem, asked: Sequence[_Asked], budget: Budget
-) -> Iterable[tuple[_Asked, Tensor | tuple[Tensor, Tensor] | None]]:
-    """Yield the answer to each of `asked`, all of one kind; None where the budget is at its end."""
-    if isinstance(asked[0].request, NextTokens):
-        joined = problem.next_token_log_probs(
-            torch.cat([item.rows for item in asked]), torch.cat([item.target for item in asked])
-        )
-        for item, answer in zip(asked, torch.split(joined, [len(item.rows) for item in asked]), strict=True):
-            for track, count in _per_track(item, torch.ones(len(item.rows), dtype=torch.int64)):
-                track.charge(forward=count)
-            yield item, answer
-        return
-    with_gradient = isinstance(asked[0].request, Gradients)
-    granted = [_granted(item, budget) for item in asked]
-    rows = torch.cat([item.rows[mask] for item, mask in zip(asked, granted, strict=True)])
-    target = torch.cat([item.target[mask] for item, mask in zip(asked, granted, strict=True)])
-    if not len(rows):
-        for item in asked:
-            yield item, None
-        return
-    evaluation = (problem.losses_and_gradients if with_gradient else problem.losses)(rows, target)
-    start = 0
-    for item, mask in zip(asked, granted, strict=True):
-        stop = start + int(mask.sum())
-        _account(problem, item, mask, evaluation, slice(start, stop))
-        if not mask.all():
-            yield item, None
-        elif with_gradient:
-            assert evaluation.gradient is not None
-            yield item, (evaluation.losses[start:stop], evaluation.gradient[start:stop])
-        else:
-            yield item, evaluation.losses[start:stop]
-        start = stop
-
-
-def _granted(item: _Asked, budget: Budget) -> Tensor:
-    """Return which rows the budget still pays for, bool ``(B,)``."""
-    granted = torch.ones(len(item.rows), dtype=torch.bool, device=item.rows.device)
-    for index, track in enumerate(item.search.tracks):
-        left = budget.candidates_left(track.spent_in_stage)
-        mine = item.run == index
-        if left is not None and int(mine.sum()) > left:
-            granted &= ~mine | (mine.cumsum(0) <= left)
-            track.stop_reason = "max_candidates"
-    return granted
-
-
-def _account(problem: Problem, item: _Asked, mask: Tensor, evaluation: Evaluation, span: slice) -> None:
-    """Charge each run for its rows and look for a new best among them."""
-    run, rows = item.run[mask], item.rows[mask]
-    losses, terms = evaluation.losses[span], evaluation.terms[span]
-    for index, track in enumerate(item.search.tracks):
-        mine = run == index
-        if not mine.any():
-            continue
-        track.charge(
-            candidates=int(mine.sum()),
-            forward=int(evaluation.forward[span][mine].sum()),
-            backward=int(evaluation.backward[span][mine].sum()),
-        )
-        track.lowest = min(track.lowest, float(losses[mine].min()))
-        _keep_best(problem, track, rows[mine], losses[mine], terms[mine])
-
-
-def _keep_best(problem: Problem, track: Track, rows: Tensor, losses: Tensor, terms: Tensor) -> None:
-    """Let the lowest loss become the best, if its text is read back as its ids.
-
-    Candidates that change on re-reading are never the best; the prompt they turn into may be.
-    """
-    bound = track.best.loss if track.best else float("inf")
-    better = (losses < bound).nonzero().flatten()
-    if not len(better):
-        return
-    order = better[losses[better].argsort(stable=True)]
-    stable = problem.stable(rows[order])
-    first = int(stable.int().argmax()) if stable.any() else len(order)
-    for index in order[: min(first, _READ_BACK)]:
-        _read_back(problem, track, rows[index][None])
-    if first < len(order):
-        winner = order[first]
-        (text,) = problem.space.decode(rows[winner][None])
-        track.improve(
-            Best(
-                text,
-                tuple(rows[winner].tolist()),
-                float(losses[winner]),
-                tuple(terms[winner].tolist()),
-                track.step + 1,
-            )
-        )
-
-
-def _read_back(problem: Problem, track: Track, row: Tensor) -> None:
-    """Score the text of `row`, ``(1, L)``, as it is read back, and keep it if it is better."""
-    (text,) = problem.space.decode(row)
-    (ids,) = problem.space.encode([text])
-    if not 0 < len(ids) <= problem.space.max_length:
-        return
-    evaluation = problem.score_texts([text], torch.tensor([track.target], device=row.device))
-    track.charge(forward=int(evaluation.forward.sum()))
-    terms = tuple(evaluation.terms[0].tolist())
-    track.improve(Best(text, tuple(ids), float(evaluation.losses[0]), terms, track.step))
-
-
-def _per_track(item: _Asked, counts: Tensor) -> Iterable[tuple[Track, int]]:
-    for index, track in enumerate(item.search.tracks):
-        yield track, int(counts[(item.run == index).cpu()].sum())
 
 
 def _stop_where_due(searches: Iterable[Search], budget: Budget) -> None:
@@ -346,9 +169,12 @@ def _require_best(optimizer: Optimizer[Any], track: Track) -> None:
         raise PluginError(message)
 
 
-def _event(searches: Sequence[Search]) -> StepEvent:
+def _event(searches: Sequence[Search]) -> StepEvent | None:
+    """Return what to tell listeners; None while the budget ended before there was any prompt."""
     tracks = sorted((track for search in searches for track in search.tracks), key=lambda track: track.target)
-    bests = [cast("Best", track.best) for track in tracks]
+    bests = [track.best for track in tracks if track.best is not None]
+    if len(bests) < len(tracks):
+        return None
     return StepEvent(
         step=max(track.step for track in tracks),
         loss=tuple(track.trajectory[-1].loss if track.trajectory else float("inf") for track in tracks),

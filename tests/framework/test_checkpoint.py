@@ -7,7 +7,8 @@ import torch
 from preimage import checkpoint
 from preimage.budget import Budget
 from preimage.errors import CheckpointError, PluginError
-from preimage.loop import Search, advance, begin
+from preimage.loop import advance, begin
+from preimage.search import Search
 from preimage.testing.toy import toy_problem
 from preimage.track import Track
 from preimage_gcg.config import GCGConfig

@@ -17,7 +17,8 @@ from preimage._loading import missing_members
 from preimage.api import Component, Gradients, Losses, NextTokens, Optimizer
 from preimage.budget import Budget
 from preimage.errors import PluginError
-from preimage.loop import Search, advance, begin
+from preimage.loop import advance, begin
+from preimage.search import Search
 from preimage.search_space import Constraints
 from preimage.start import random_ids
 from preimage.testing.check import Check, CheckList, NotApplicable, Report, Violation, report_on

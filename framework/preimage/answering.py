@@ -1,0 +1,171 @@
+"""Requests answered: the rows of many runs joined into one pass, granted, charged, and searched for a new best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import torch
+
+from preimage.api.optimizer import Gradients, Losses, NextTokens, Optimizer, Request
+from preimage.errors import PluginError
+from preimage.track import Best, Track
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from preimage.budget import Budget
+    from preimage.problem import Evaluation, Problem
+    from preimage.search import Search
+
+__all__ = ["Asked", "answer", "read_back", "read_request"]
+
+_READ_BACK = 8
+"""Unstable candidates of a step whose text is scored on the chance that it is still an improvement."""
+
+
+@attrs.frozen(eq=False)
+class Asked:
+    """A request together with what the host needs to answer it."""
+
+    search: Search
+    request: Request
+    rows: Tensor
+    run: Tensor
+
+    @property
+    def kind(self) -> tuple[type, int]:
+        """Requests of one kind, type and length, are answered by one forward pass."""
+        return type(self.request), self.rows.shape[1]
+
+    @property
+    def target(self) -> Tensor:
+        """The index of each row's target, ``(B,)``."""
+        targets = torch.tensor([track.target for track in self.search.tracks], device=self.run.device)
+        return targets[self.run]
+
+
+def read_request(optimizer: Optimizer[Any], search: Search, request: object) -> Asked:
+    """Return what `request` asks for, with the run that each row belongs to."""
+    if not isinstance(request, Losses | Gradients | NextTokens):
+        message = f"{type(optimizer).__name__} yielded {request!r}; a step may yield Losses, Gradients or NextTokens."
+        raise PluginError(message)
+    rows = request.prefixes if isinstance(request, NextTokens) else request.candidates
+    rows = rows[None] if rows.ndim == 1 else rows
+    run = request.run
+    if run is None:
+        n_runs = len(search.tracks)
+        run = torch.arange(len(rows)) if n_runs > 1 else torch.zeros(len(rows), dtype=torch.int64)
+        if len(run) != len(rows) or (n_runs > 1 and len(rows) != n_runs):
+            message = (
+                f"{type(optimizer).__name__} asked about {len(rows)} rows for {n_runs} runs without saying which row "
+                "belongs to which run: set the request's `run`."
+            )
+            raise PluginError(message)
+    return Asked(search, request, rows, run.to(rows.device))
+
+
+def answer(problem: Problem, asked: Sequence[Asked], budget: Budget) -> Iterator[tuple[Asked, Any]]:
+    """Yield the answer to each of `asked`, all of one kind; None where the budget is at its end."""
+    if isinstance(asked[0].request, NextTokens):
+        yield from _next_tokens(problem, asked)
+        return
+    with_gradient = isinstance(asked[0].request, Gradients)
+    granted = [_granted(item, budget) for item in asked]
+    rows = torch.cat([item.rows[mask] for item, mask in zip(asked, granted, strict=True)])
+    target = torch.cat([item.target[mask] for item, mask in zip(asked, granted, strict=True)])
+    if not len(rows):
+        yield from ((item, None) for item in asked)
+        return
+    evaluation = (problem.losses_and_gradients if with_gradient else problem.losses)(rows, target)
+    start = 0
+    for item, mask in zip(asked, granted, strict=True):
+        span = slice(start, start + int(mask.sum()))
+        start = span.stop
+        _account(problem, item, mask, evaluation, span)
+        if not mask.all():
+            yield item, None
+        elif with_gradient:
+            assert evaluation.gradient is not None
+            yield item, (evaluation.losses[span], evaluation.gradient[span])
+        else:
+            yield item, evaluation.losses[span]
+
+
+def _next_tokens(problem: Problem, asked: Sequence[Asked]) -> Iterator[tuple[Asked, Tensor]]:
+    rows, target = torch.cat([item.rows for item in asked]), torch.cat([item.target for item in asked])
+    joined = problem.next_token_log_probs(rows, target)
+    for item, log_probs in zip(asked, torch.split(joined, [len(item.rows) for item in asked]), strict=True):
+        for index, track in enumerate(item.search.tracks):
+            track.charge(forward=int((item.run == index).sum()))
+        yield item, log_probs
+
+
+def _granted(item: Asked, budget: Budget) -> Tensor:
+    """Return which rows the budget still pays for, bool ``(B,)``."""
+    granted = torch.ones(len(item.rows), dtype=torch.bool, device=item.rows.device)
+    for index, track in enumerate(item.search.tracks):
+        left = budget.candidates_left(track.spent_in_stage)
+        mine = item.run == index
+        if left is not None and int(mine.sum()) > left:
+            granted &= ~mine | (mine.cumsum(0) <= left)
+            track.stop_reason = "max_candidates"
+    return granted
+
+
+def _account(problem: Problem, item: Asked, mask: Tensor, evaluation: Evaluation, span: slice) -> None:
+    """Charge each run for its rows and look for a new best among them."""
+    run, rows = item.run[mask], item.rows[mask]
+    losses, terms = evaluation.losses[span], evaluation.terms[span]
+    for index, track in enumerate(item.search.tracks):
+        mine = run == index
+        if not mine.any():
+            continue
+        track.charge(
+            candidates=int(mine.sum()),
+            forward=int(evaluation.forward[span][mine].sum()),
+            backward=int(evaluation.backward[span][mine].sum()),
+        )
+        track.lowest = min(track.lowest, float(losses[mine].min()))
+        _keep_best(problem, track, rows[mine], losses[mine], terms[mine])
+
+
+def _keep_best(problem: Problem, track: Track, rows: Tensor, losses: Tensor, terms: Tensor) -> None:
+    """Let the lowest loss become the best, if its text is read back as its ids.
+
+    Candidates that change on re-reading are never the best; the prompt they turn into may be.
+    """
+    bound = track.best.loss if track.best else float("inf")
+    better = (losses < bound).nonzero().flatten()
+    if not len(better):
+        return
+    order = better[losses[better].argsort(stable=True)]
+    stable = problem.stable(rows[order])
+    first = int(stable.int().argmax()) if stable.any() else len(order)
+    for index in order[: min(first, _READ_BACK)]:
+        read_back(problem, track, rows[index][None])
+    if first < len(order):
+        winner = order[first]
+        (text,) = problem.space.decode(rows[winner][None])
+        track.improve(
+            Best(
+                text,
+                tuple(rows[winner].tolist()),
+                float(losses[winner]),
+                tuple(terms[winner].tolist()),
+                track.step + 1,
+            )
+        )
+
+
+def read_back(problem: Problem, track: Track, row: Tensor) -> None:
+    """Score the text of `row`, ``(1, L)``, as it is read back, and keep it if it is better."""
+    (text,) = problem.space.decode(row)
+    (ids,) = problem.space.encode([text])
+    if not 0 < len(ids) <= problem.space.max_length:
+        return
+    evaluation = problem.score_texts([text], torch.tensor([track.target], device=row.device))
+    track.charge(forward=int(evaluation.forward.sum()))
+    terms = tuple(evaluation.terms[0].tolist())
+    track.improve(Best(text, tuple(ids), float(evaluation.losses[0]), terms, track.step))

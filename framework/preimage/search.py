@@ -1,0 +1,37 @@
+"""One state of an optimizer and the runs that it carries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    import torch
+
+    from preimage.track import Track
+
+__all__ = ["Search"]
+
+
+@attrs.define(eq=False)
+class Search:
+    """One state of an optimizer with its generator and the runs that it carries.
+
+    A rowwise optimizer has one search for all targets; any other has one per target.
+    """
+
+    state: Any
+    rngs: tuple[torch.Generator, ...]
+    tracks: list[Track]
+    rowwise: bool = False
+
+    @property
+    def rng(self) -> Any:
+        """What the optimizer draws from: a generator for each run if it is rowwise, otherwise the only one."""
+        return self.rngs if self.rowwise else self.rngs[0]
+
+    @property
+    def running(self) -> bool:
+        """Whether any of its runs goes on."""
+        return not self.state.done and any(track.stop_reason is None for track in self.tracks)
