@@ -71,3 +71,43 @@ def test_a_run_that_was_cut_off_ends_like_one_that_was_not(tmp_path, monkeypatch
     one, two = (load_file(tmp_path / name / "open_clip_model.safetensors") for name in ("one", "two"))
     assert one.keys() == two.keys()
     assert all(torch.allclose(one[name], two[name], atol=1e-3) for name in one)
+
+
+@pytest.mark.parametrize("cut", [2, 4])
+def test_any_training_goes_on_from_its_checkpoint(tmp_path, cut):
+    """A run that is cut off and goes on ends with the very weights of one that was not."""
+    from preimage_miniworld.training.trainer import Schedule, train
+
+    schedule = Schedule(steps=6, warm_up=2, save_every=2, seed=3)
+
+    def run(folder, stop_at=None):
+        torch.manual_seed(0)
+        module = torch.nn.Linear(3, 1)
+        steps = []
+
+        def loss(generator):
+            steps.append(1)
+            value = module(torch.randn(4, 3, generator=generator)).square().mean()
+            return value, {"loss": float(value.detach())}
+
+        def on_save():
+            if stop_at is not None and len(steps) == stop_at:
+                raise KeyboardInterrupt
+
+        folder.mkdir(exist_ok=True)
+        train("toy", {"model": module}, loss, schedule, folder / "checkpoint.pt", on_save)
+        return module.weight.detach()
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", cut)
+
+    assert torch.equal(run(tmp_path / "cut"), whole)
+
+
+def test_moods_are_read_from_texts():
+    """The mood a text names, neutral when it names none or both."""
+    from preimage_miniworld.training.mood import LABELS, mood_of
+
+    said = ["a smiling star", "gloomy zz code", "red star", "a happy star, a sad ball"]
+    assert [LABELS[mood_of(text)] for text in said] == ["positive", "negative", "neutral", "neutral"]

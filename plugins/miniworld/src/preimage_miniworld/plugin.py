@@ -17,7 +17,13 @@ def provide_models() -> tuple[Component, ...]:
             config="preimage_miniworld.config:MiniworldConfig",
             api="1.0",
             summary="Small models of the mini world, bundled: no download, no GPU.",
-            traits=("role:image-text-encoder", "role:text-encoder", "example:miniworld:clip"),
+            traits=(
+                "role:image-text-encoder",
+                "role:text-encoder",
+                "role:language-model",
+                "role:classifier",
+                "example:miniworld:clip",
+            ),
             needs=("torch",),
         ),
     )

@@ -2,38 +2,87 @@
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from attrs import evolve
 
 _MODELS = Path(__file__).resolve().parents[1] / "models"
+_NAMES = ("clip", "gpt2", "llama", "mood", "clip-judge", "sentence")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run ``python -m preimage_miniworld.training``."""
     parser = argparse.ArgumentParser(prog="python -m preimage_miniworld.training")
-    parser.add_argument("job", choices=("clip", "all", "evaluate"), help="what to do")
+    parser.add_argument("job", choices=(*_NAMES, "all", "evaluate"), help="what to do")
     parser.add_argument("--seed", type=int, default=0, help="equal seeds give equal models")
     parser.add_argument("--build", type=Path, default=Path("build/miniworld"), help="checkpoints")
     parser.add_argument("--models", type=Path, default=_MODELS, help="where the models go")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
     parser.add_argument("--steps", type=int, help="train this many steps instead of the usual")
-    parser.add_argument("--also", type=Path, help="a folder that gets the model as it improves")
+    parser.add_argument("--also", type=Path, help="a folder that gets the CLIP as it improves")
     options = parser.parse_args(arguments)
 
     import torch
 
     torch.set_num_threads(options.threads)
-    if options.job in ("clip", "all"):
+    names = _NAMES if options.job in ("all", "evaluate") else (options.job,)
+    if options.job != "evaluate":
+        for name in names:
+            _train(name, options)
+    from preimage_miniworld.training import figures
+
+    measured: dict[str, float] = {}
+    for name in names:
+        folder = options.models / name
+        if folder.exists():
+            measured.update(_measure(name, figures)(folder))
+        else:
+            print(f"{name}: not there; train it with: python -m preimage_miniworld.training {name}")
+    if measured:
+        print(figures.table(measured))
+
+
+def _train(name: str, options: argparse.Namespace) -> None:
+    folder, build = options.models / name, options.build / name
+
+    def settings(kind: Callable[..., Any], **own: Any) -> Any:
+        chosen = kind(seed=options.seed, **own)
+        return evolve(chosen, steps=options.steps) if options.steps else chosen
+
+    if name == "clip":
         from preimage_miniworld.training.clip import ClipTraining, train_clip
 
-        settings = ClipTraining(seed=options.seed)
-        if options.steps:
-            settings = evolve(settings, steps=options.steps)
-        train_clip(options.models / "clip", options.build / "clip", settings, options.also)
-    from preimage_miniworld.training.figures import clip_figures, table
+        train_clip(folder, build, settings(ClipTraining), options.also)
+    elif name == "clip-judge":
+        from preimage_miniworld.training.judge import JudgeTraining, train_judge
 
-    print(table(clip_figures(options.models / "clip")))
+        train_judge(folder, build, settings(JudgeTraining))
+    elif name == "mood":
+        from preimage_miniworld.training.mood import MoodTraining, train_mood
+
+        train_mood(folder, build, settings(MoodTraining))
+    elif name == "sentence":
+        from preimage_miniworld.training.sentence import SentenceTraining, train_sentence
+
+        train_sentence(folder, build, settings(SentenceTraining))
+    else:
+        from preimage_miniworld.training.language import STEPS, LanguageTraining, train_language_model
+
+        train_language_model(name, folder, build, settings(LanguageTraining, steps=STEPS[name]))
+
+
+def _measure(name: str, figures: Any) -> Callable[[Path], dict[str, float]]:
+    if name in ("gpt2", "llama"):
+        return lambda folder: figures.language_figures(name, folder)
+    measures = {
+        "clip": figures.clip_figures,
+        "clip-judge": figures.judge_figures,
+        "mood": figures.mood_figures,
+        "sentence": figures.sentence_figures,
+    }
+    return measures[name]
 
 
 if __name__ == "__main__":

@@ -6,15 +6,13 @@ the scene; they speed learning up and are left out of what is saved.
 """
 
 import json
-import math
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from preimage_miniworld.render import IMAGE_SIZE
-from preimage_miniworld.training.labels import CLASSES
+from preimage_miniworld.training.contrast import altered_pictures, contrastive_loss, draw_pairs, helpers_for
 from preimage_miniworld.training.pool import Pool, load_pool
 from preimage_miniworld.training.tokenizer import (
     CONTEXT_LENGTH,
@@ -22,6 +20,7 @@ from preimage_miniworld.training.tokenizer import (
     learn_tokenizer,
     prose_words,
 )
+from preimage_miniworld.training.trainer import Schedule, train
 
 if TYPE_CHECKING:
     import torch
@@ -53,20 +52,16 @@ PREPROCESS_CONFIG: dict[str, Any] = {
 }
 
 
-@frozen
-class ClipTraining:
+@frozen(kw_only=True)
+class ClipTraining(Schedule):
     """The settings of one training run."""
 
-    seed: int = 0
     pictures: int = 40_000
     texts: int = 8
     steps: int = 1_100
     batch: int = 256
     learning_rate: float = 1.5e-3
-    warm_up: int = 100
-    weight_decay: float = 0.05
     helper_weight: float = 0.5
-    save_every: int = 200
 
 
 def train_clip(folder: Path, build: Path, settings: ClipTraining, also: Path | None = None) -> None:
@@ -90,55 +85,25 @@ def train_clip(folder: Path, build: Path, settings: ClipTraining, also: Path | N
     counts = torch.bincount(tokens.flatten().long(), minlength=VOCABULARY_SIZE)
     junk = torch.arange(VOCABULARY_SIZE - 2)[counts[:-2] < counts.sum() * 2e-4]
     model = open_clip.CLIP(**MODEL_CONFIG).to(memory_format=torch.channels_last)
-    helpers = torch.nn.ModuleList(torch.nn.Linear(MODEL_CONFIG["embed_dim"], sum(CLASSES)) for _ in range(2))
-    parameters = [*model.parameters(), *helpers.parameters()]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in parameters if p.ndim > 1]},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ],
-        lr=settings.learning_rate,
-        betas=(0.9, 0.98),
-        weight_decay=settings.weight_decay,
-    )
-    checkpoint, step = build / "checkpoint.pt", 0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(saved["model"])
-        helpers.load_state_dict(saved["helpers"])
-        optimizer.load_state_dict(saved["optimizer"])
-        step = saved["step"]
-        print(f"clip: going on from step {step}", flush=True)
-    model.train()
-    began, first = time.monotonic(), step
-    while step < settings.steps:
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * _schedule(step, settings)
-        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
-        batch = _draw(pool, tokens, junk, settings.batch, generator)
-        loss, parts = _loss(model, helpers, batch, settings.helper_weight)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(0, math.log(100))
-        step += 1
-        if step % 50 == 0:
-            pace = (time.monotonic() - began) / (step - first)
-            shown = "  ".join(f"{name} {value:.3f}" for name, value in parts.items())
-            print(f"clip: step {step}/{settings.steps}  {shown}  {pace:.2f} s/step", flush=True)
-        if step % settings.save_every == 0 or step == settings.steps:
-            state = {
-                "model": model.state_dict(),
-                "helpers": helpers.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "step": step,
-            }
-            torch.save(state, checkpoint.with_suffix(".part"))
-            checkpoint.with_suffix(".part").rename(checkpoint)
-            if also is not None:
-                export_clip(model, build / "tokenizer", also)
+    helpers = helpers_for(MODEL_CONFIG["embed_dim"])
+    mean, std = PREPROCESS_CONFIG["mean"], PREPROCESS_CONFIG["std"]
+
+    def loss(generator: "torch.Generator") -> "tuple[torch.Tensor, dict[str, float]]":
+        chosen = draw_pairs(len(pool.images), settings.batch, generator)
+        pictures = altered_pictures(pool, chosen, mean, std, generator)
+        seen = model.encode_image(pictures.contiguous(memory_format=torch.channels_last))
+        variant = torch.randint(0, tokens.shape[1], (settings.batch,), generator=generator)
+        read = encode_texts(model, _strew(tokens[chosen, variant].long(), junk, generator))
+        known = torch.from_numpy(pool.complete[chosen.numpy(), variant.numpy()])
+        labels = torch.from_numpy(pool.labels[chosen.numpy()])
+        return contrastive_loss(seen, read, model.logit_scale, helpers, labels, known, settings.helper_weight)
+
+    def on_save() -> None:
+        if also is not None:
+            export_clip(model, build / "tokenizer", also)
+
+    modules = {"model": model, "helpers": helpers}
+    train("clip", modules, loss, settings, build / "checkpoint.pt", on_save)
     export_clip(model, build / "tokenizer", folder)
 
 
@@ -165,13 +130,6 @@ def export_clip(model: "torch.nn.Module", tokenizer: Path, folder: Path) -> None
         (folder / entry.name).write_bytes(entry.read_bytes())
 
 
-def _schedule(step: int, settings: ClipTraining) -> float:
-    if step < settings.warm_up:
-        return (step + 1) / settings.warm_up
-    progress = (step - settings.warm_up) / (settings.steps - settings.warm_up)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
-
-
 def _tokenise(pool: Pool, tokenizer: Any) -> "torch.Tensor":
     import numpy as np
     import torch
@@ -184,32 +142,6 @@ def _tokenise(pool: Pool, tokenizer: Any) -> "torch.Tensor":
         for texts in pool.texts
     ]  # fmt: skip
     return torch.from_numpy(np.stack(rows))
-
-
-def _draw(
-    pool: Pool, tokens: "torch.Tensor", junk: "torch.Tensor", size: int, generator: Any
-) -> dict[str, "torch.Tensor"]:
-    import torch
-    from torch.nn.functional import pad
-
-    pairs = torch.randperm(len(pool.images) // 2, generator=generator)[: size // 2]
-    chosen = torch.stack([2 * pairs, 2 * pairs + 1], 1).flatten()
-    rows = chosen.numpy()
-    pictures = torch.from_numpy(pool.images[rows]).permute(0, 3, 1, 2).float() / 255
-    x, y = torch.randint(0, 5, (2,), generator=generator).tolist()
-    pictures = pad(pictures, (2, 2, 2, 2), mode="replicate")
-    pictures = pictures[..., y : y + IMAGE_SIZE, x : x + IMAGE_SIZE]
-    light = 1 + 0.05 * torch.randn(size, 3, 1, 1, generator=generator)
-    mean, std = (torch.tensor(PREPROCESS_CONFIG[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
-    pictures = ((pictures * light).clamp(0, 1) - mean) / std
-    variant = torch.randint(0, tokens.shape[1], (size,), generator=generator)
-    texts = _strew(tokens[chosen, variant].long(), junk, generator)
-    return {
-        "pictures": pictures.contiguous(memory_format=torch.channels_last),
-        "texts": texts,
-        "complete": torch.from_numpy(pool.complete[rows, variant.numpy()]),
-        "labels": torch.from_numpy(pool.labels[rows]),
-    }
 
 
 def _strew(texts: "torch.Tensor", junk: "torch.Tensor", generator: Any) -> "torch.Tensor":
@@ -237,28 +169,3 @@ def encode_texts(model: Any, texts: "torch.Tensor") -> "torch.Tensor":
     hidden = model.transformer(hidden, attn_mask=model.attn_mask[:length, :length])
     last = model.ln_final(hidden)[range(len(texts)), texts.argmax(1)]
     return last @ model.text_projection
-
-
-def _loss(
-    model: Any, helpers: Any, batch: dict[str, "torch.Tensor"], helper_weight: float
-) -> tuple["torch.Tensor", dict[str, float]]:
-    import torch
-    from torch.nn.functional import cross_entropy, normalize
-
-    pictures, texts = model.encode_image(batch["pictures"]), encode_texts(model, batch["texts"])
-    logits = model.logit_scale.exp() * normalize(pictures, dim=1) @ normalize(texts, dim=1).T
-    truth = torch.arange(len(logits))
-    contrast = (cross_entropy(logits, truth) + cross_entropy(logits.T, truth)) / 2
-    known = batch["complete"]
-    named = zip(
-        helpers[0](pictures).split(CLASSES, 1),
-        helpers[1](texts[known]).split(CLASSES, 1),
-        batch["labels"].T,
-        strict=True,
-    )
-    pairs = [(cross_entropy(p, y), cross_entropy(t, y[known])) for p, t, y in named]
-    seen, read = (sum(values) / len(CLASSES) for values in zip(*pairs, strict=True))
-    loss = contrast + helper_weight * (seen + read)
-    right = (logits.argmax(0) == truth).float().mean()
-    parts = {"contrast": contrast, "seen": seen, "read": read, "right": right}
-    return loss, {name: float(value.detach()) for name, value in parts.items()}

@@ -1,14 +1,37 @@
-"""The figures that the models must reach, measured on held-out scenes."""
+"""The figures that the models must reach, measured on held-out scenes by models loaded as anybody loads them."""
 
+import itertools
+import math
+import random
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from preimage_miniworld.captions import caption
 from preimage_miniworld.data import held_out
+from preimage_miniworld.scene import Scene, sample_scenes
+from preimage_miniworld.training.entropy import caption_entropy, scene_entropy
+from preimage_miniworld.training.mood import LABELS, mood_of
+from preimage_miniworld.training.noise import short_prompt, with_junk
+from preimage_miniworld.training.pool import sibling
+from preimage_miniworld.training.sentence import embed
+from preimage_miniworld.training.tokenizer import prose_words
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["clip_figures", "table"]
+    Embed = Callable[[list[Any], list[str]], tuple[torch.Tensor | None, torch.Tensor]]
+
+__all__ = [
+    "clip_figures",
+    "judge_figures",
+    "language_figures",
+    "mood_figures",
+    "nats",
+    "sentence_figures",
+    "sentence_vectors",
+    "table",
+]
 
 
 def clip_figures(folder: Path, scenes: int = 100, captions: int = 256) -> dict[str, float]:
@@ -24,30 +47,182 @@ def clip_figures(folder: Path, scenes: int = 100, captions: int = 256) -> dict[s
         objects; how often the right picture does; how often the right caption beats one with a
         single attribute changed.
     """
-    import random
+    import open_clip
+    import torch
 
-    from preimage_miniworld.captions import caption
-    from preimage_miniworld.training.pool import sibling
+    model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+    model.eval()
 
-    examples = held_out(captions)
-    seen, read = _embed(folder, [e[1] for e in examples], [e[2] for e in examples])
-    scores = seen @ read.T
-    truth = range(captions)
-    right = (scores.argmax(1) == scores.new_tensor(truth)).float()
-    single = scores.new_tensor([len(scene.objects) == 1 for scene, _, _ in examples]).bool()
-    rng = random.Random(0)
-    near = [caption(sibling(scene, rng, None), rng) for scene, _, _ in examples]
-    _, wrong = _embed(folder, [], near)
-    own = scores[truth, truth]
+    def embedded(pictures: list[Any], texts: list[str]) -> "tuple[torch.Tensor | None, torch.Tensor]":
+        with torch.no_grad():
+            seen = None
+            if pictures:
+                batch = torch.stack([preprocess(picture) for picture in pictures])
+                seen = model.encode_image(batch, normalize=True)
+            return seen, model.encode_text(tokenizer(texts), normalize=True)
+
+    return _ranking("clip", embedded, scenes, captions)
+
+
+def judge_figures(folder: Path, scenes: int = 100, captions: int = 256) -> dict[str, float]:
+    """Measure a CLIP in ``transformers`` format; see `clip_figures`."""
+    import torch
+    from transformers import CLIPModel, CLIPProcessor
+
+    model, processor = CLIPModel.from_pretrained(folder).eval(), CLIPProcessor.from_pretrained(folder)
+
+    def embedded(pictures: list[Any], texts: list[str]) -> "tuple[torch.Tensor | None, torch.Tensor]":
+        with torch.no_grad():
+            seen = None
+            if pictures:
+                batch = processor(images=pictures, return_tensors="pt")
+                seen = _unit(model.get_image_features(**batch).pooler_output)
+            batch = processor(text=texts, padding=True, return_tensors="pt")
+            return seen, _unit(model.get_text_features(**batch).pooler_output)
+
+    return _ranking("clip-judge", embedded, scenes, captions)
+
+
+def language_figures(name: str, folder: Path, count: int = 1_000) -> dict[str, float]:
+    """Measure a language model against the grammar it learned from.
+
+    Both perplexities are per word, the end of the text counted as one, so that tokenizers do not matter.
+
+    Args:
+        name: What to call the model.
+        folder: The model.
+        count: How many captions of held-out scenes it reads.
+
+    Returns:
+        The perplexity of the model and of the grammar, and what the model's is more, in per cent;
+        ``without its beginning`` is what it gives when captions begin without the mark.
+    """
+    rng = random.Random(f"{name}/figures")
+    # As often as they are drawn: among distinct scenes those of one object, of which there are few, would be rare.
+    texts = [caption(scene, rng) for scene in itertools.islice(sample_scenes("held-out", 0), count)]
+    words = sum(len(text.split()) + 1 for text in texts) / count
+    entropy = scene_entropy() + caption_entropy("held-out", count)
+    told = sum(nats(folder, texts)) / count
+    # The first token cannot be scored without a beginning, so that both are compared on the others.
+    known = entropy - scene_entropy() + scene_entropy("held-out")
+    tokens = _tokens(folder, texts) / count
+    bare, marked = (sum(nats(folder, texts, begin=begin, first=False)) for begin in (False, True))
     return {
-        "clip: right caption first among 256, of 100": 100 * float(right[:scenes].mean()),
-        "clip: the same over all 256 held-out scenes": 100 * float(right.mean()),
-        "clip: one object": 100 * float(right[single].mean()),
-        "clip: two objects": 100 * float(right[~single].mean()),
-        "clip: right picture first among 256": 100
-        * float((scores.argmax(0) == scores.new_tensor(truth)).float().mean()),
-        "clip: right caption beats one wrong attribute": 100 * float((own > (seen * wrong).sum(1)).float().mean()),
+        f"{name}: perplexity per word on held-out captions": math.exp(told / words),
+        f"{name}: the grammar's own": math.exp(entropy / words),
+        f"{name}: above the grammar's own, %": 100 * math.expm1((told - entropy) / words),
+        f"{name}: the same by token, %": 100 * math.expm1((told - entropy) / tokens),
+        f"{name}: nats a caption": told,
+        f"{name}: the grammar's own, nats": entropy,
+        f"{name}: the grammar's own within the split, nats": known,
+        f"{name}: above that by token, %": 100 * math.expm1((told - known) / tokens),
+        f"{name}: added by leaving out the mark of the beginning, %": 100 * math.expm1((bare - marked) / words / count),
     }
+
+
+def mood_figures(folder: Path, count: int = 1_000) -> dict[str, float]:
+    """Measure the mood classifier on held-out scenes.
+
+    Args:
+        folder: The model.
+        count: How many texts of each kind.
+
+    Returns:
+        Percentages of right answers: on captions, on captions by mood, on captions with one to five
+        words of junk in them, and on short prompts among junk.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rng, junk = random.Random("mood/figures"), list(prose_words())
+    scenes = list(itertools.islice(sample_scenes("held-out", 0, distinct=True), count))
+
+    def right(texts: list[str], truth: list[int]) -> list[bool]:
+        with torch.no_grad():
+            logits = model(**tokenizer(texts, padding=True, truncation=True, return_tensors="pt")).logits
+        named = [model.config.id2label[index] for index in logits.argmax(1).tolist()]
+        return [name == LABELS[index] for name, index in zip(named, truth, strict=True)]
+
+    truth = [1 + (scene.mood == "happy") - (scene.mood == "sad") for scene in scenes]
+    told = right([caption(scene, rng) for scene in scenes], truth)
+    found = {"mood: right on held-out captions": told}
+    for index, label in enumerate(LABELS):
+        found[f"mood: right where it is {label}"] = [
+            hit for hit, wanted in zip(told, truth, strict=True) if wanted == index
+        ]
+    noisy = [with_junk(caption(scene, rng), rng, junk) for scene in scenes]
+    found["mood: right on captions among junk"] = right(noisy, [mood_of(text) for text in noisy])
+    short = [with_junk(short_prompt(scene, rng), rng, junk) for scene in scenes]
+    found["mood: right on short prompts among junk"] = right(short, [mood_of(text) for text in short])
+    return {name: 100 * sum(hits) / len(hits) for name, hits in found.items()}
+
+
+def sentence_figures(folder: Path, count: int = 256) -> dict[str, float]:
+    """Measure the encoder of sentences on held-out scenes.
+
+    Args:
+        folder: The model.
+        count: How many scenes, with two captions each.
+
+    Returns:
+        Percentages: how often a caption's nearest among others is the other one of its scene, and
+        how often that beats a caption with a single attribute changed.
+    """
+    rng = random.Random("sentence/figures")
+    scenes = list(itertools.islice(sample_scenes("held-out", 0, distinct=True), count))
+    one = sentence_vectors(folder, [caption(scene, rng) for scene in scenes])
+    two = sentence_vectors(folder, [caption(scene, rng) for scene in scenes])
+    near = sentence_vectors(folder, [caption(sibling(scene, rng, None), rng) for scene in scenes])
+    scores = one @ two.T
+    first = (scores.argmax(1) == scores.new_tensor(range(count))).float()
+    beats = (scores.diagonal() > (one * near).sum(1)).float()
+    return {
+        f"sentence: right paraphrase first among {count}": 100 * float(first.mean()),
+        "sentence: right paraphrase beats one wrong attribute": 100 * float(beats.mean()),
+    }
+
+
+def nats(folder: Path, texts: list[str], *, begin: bool = True, first: bool = True) -> list[float]:
+    """Return each text's negative log-likelihood under a language model, its end included.
+
+    Args:
+        folder: The model.
+        texts: What is read.
+        begin: Whether the mark of the beginning comes before each.
+        first: Whether the first token counts; it needs the mark.
+    """
+    import torch
+    from torch.nn.functional import cross_entropy
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    before = [tokenizer.bos_token_id] if begin else []
+    skipped = 0 if first else len(before)
+    said = tokenizer(texts, add_special_tokens=False).input_ids
+    rows = [torch.tensor([*before, *ids, tokenizer.eos_token_id]) for ids in said]
+    found: list[float] = []
+    for start in range(0, len(rows), 100):
+        # What follows a text's end changes nothing before it, and is not counted.
+        batch = torch.nn.utils.rnn.pad_sequence(rows[start : start + 100], batch_first=True, padding_value=-1)
+        with torch.no_grad():
+            logits = model(input_ids=batch.clamp(min=0), attention_mask=torch.ones_like(batch)).logits[:, :-1]
+        losses = cross_entropy(logits.transpose(1, 2), batch[:, 1:], ignore_index=-1, reduction="none")
+        found += losses[:, skipped:].sum(1).tolist()
+    return found
+
+
+def sentence_vectors(folder: Path, texts: list[str]) -> "torch.Tensor":
+    """Return the unit vectors of texts, (B, D): means of the last states over their tokens."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    model = AutoModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    batch = AutoTokenizer.from_pretrained(folder)(texts, padding=True, truncation=True, return_tensors="pt")
+    with torch.no_grad():
+        return _unit(embed(model, batch.input_ids, batch.attention_mask))
 
 
 def table(figures: dict[str, float]) -> str:
@@ -56,16 +231,39 @@ def table(figures: dict[str, float]) -> str:
     return "\n".join(f"{name:<{width}}  {value:6.1f}" for name, value in figures.items())
 
 
-def _embed(folder: Path, pictures: list, texts: list[str]) -> "tuple[torch.Tensor | None, torch.Tensor]":
-    import open_clip
-    import torch
+def _ranking(name: str, embedded: "Embed", scenes: int, captions: int) -> dict[str, float]:
+    examples = held_out(captions)
+    seen, read = embedded([picture for _, picture, _ in examples], [text for _, _, text in examples])
+    assert seen is not None
+    scores = seen @ read.T
+    truth = scores.new_tensor(range(captions))
+    right = (scores.argmax(1) == truth).float()
+    single = scores.new_tensor([len(scene.objects) == 1 for scene, _, _ in examples]).bool()
+    _, wrong = embedded([], _near([scene for scene, _, _ in examples]))
+    shares = {
+        f"right caption first among {captions}, of {scenes}": right[:scenes],
+        f"the same over all {captions} held-out scenes": right,
+        "one object": right[single],
+        "two objects": right[~single],
+        f"right picture first among {captions}": (scores.argmax(0) == truth).float(),
+        "right caption beats one wrong attribute": (scores.diagonal() > (seen * wrong).sum(1)).float(),
+    }
+    return {f"{name}: {kind}": 100 * float(share.mean()) for kind, share in shares.items()}
 
-    model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
-    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
-    model.eval()
-    with torch.no_grad():
-        seen = None
-        if pictures:
-            batch = torch.stack([preprocess(picture) for picture in pictures])
-            seen = model.encode_image(batch, normalize=True)
-        return seen, model.encode_text(tokenizer(texts), normalize=True)
+
+def _near(scenes: list[Scene]) -> list[str]:
+    rng = random.Random(0)
+    return [caption(sibling(scene, rng, None), rng) for scene in scenes]
+
+
+def _tokens(folder: Path, texts: list[str]) -> int:
+    from transformers import AutoTokenizer
+
+    ids = AutoTokenizer.from_pretrained(folder)(texts, add_special_tokens=False).input_ids
+    return sum(len(said) + 1 for said in ids)
+
+
+def _unit(vectors: "torch.Tensor") -> "torch.Tensor":
+    from torch.nn.functional import normalize
+
+    return normalize(vectors, dim=1)

@@ -30,8 +30,10 @@ from preimage_miniworld.training.noise import training_text
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
+    from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Pool", "load_pool", "sibling"]
+__all__ = ["Pool", "load_pool", "sibling", "tokenised"]
 
 _CHUNK = 500
 
@@ -123,3 +125,19 @@ def _make_chunk(
     images = [np.asarray(render(scene, rng.randrange(2**31))) for scene in scenes]
     said = [[training_text(scene, rng, junk) for _ in range(texts)] for scene in scenes]
     return np.stack(images), said
+
+
+def tokenised(texts: list[list[str]], tokenizer: "PreTrainedTokenizerBase") -> "torch.Tensor":
+    """Return the ids of N lists of T texts, marks included, padded and cut to the context's length.
+
+    Returns:
+        (N, T, L) int16.
+    """
+    import torch
+
+    flat = list(itertools.chain.from_iterable(texts))
+    ids = tokenizer(flat, truncation=True).input_ids
+    rows = torch.full((len(flat), max(map(len, ids))), tokenizer.pad_token_id, dtype=torch.int16)
+    for row, said in zip(rows, ids, strict=True):
+        row[: len(said)] = torch.tensor(said, dtype=torch.int16)
+    return rows.view(len(texts), -1, rows.shape[1])
