@@ -262,6 +262,17 @@ class TestFuse:
         assert torch.allclose(small.weight, 100 * large.weight)
         assert abs(small.residual - large.residual) < 1e-9
 
+    def test_centring(self, spaces) -> None:
+        """What all words have in common is not mapped: adding a constant to every embedding changes nothing."""
+        x, y = random(50, 6, 2), random(50, 4, 2, seed=1)
+        cell = fit_cell(x, y, ridge=0.1, held_out=0.2, center=True)
+        moved = fit_cell(x + 100, y - 50, ridge=0.1, held_out=0.2, center=True)
+        without = fit_cell(x + 100, y - 50, ridge=0.1, held_out=0.2)
+
+        assert torch.allclose(moved.weight, cell.weight)
+        assert moved.held_out == pytest.approx(cell.held_out)
+        assert not torch.allclose(without.weight, cell.weight, atol=0.01)
+
     def test_held_out_words_are_not_fitted(self) -> None:
         """The map is that of the words kept; fewer words than numbers fit perfectly, and only held-out ones tell."""
         x, y = random(20, 40, 1), random(20, 3, 1, seed=1)
@@ -311,7 +322,7 @@ class TestLinear:
         """The matrix is that of an ordinary regression."""
         words = [[f"p{index}", f"q{index}"] for index in range(12)]
         ours, theirs = make_pieces(words, width=3), make_pieces([["".join(word)] for word in words], width=2)
-        adapter = build("linear", ours, theirs, ridge=0, held_out=0)
+        adapter = build("linear", ours, theirs, ridge=0, held_out=0, center=False)
         adapter.fit(["".join(word) for word in words])
         x = torch.stack([ours.embedding[ours.encode(["".join(word)])[0]].mean(0) for word in words])
         y = torch.stack([theirs.embedding[theirs.encode(["".join(word)])[0]].mean(0) for word in words])
@@ -330,9 +341,10 @@ class TestSharedToken:
         gradient = random(1, 2, 3)
         pulled = adapter.pull_back(ids, translated, gradient)
 
-        for word in ("w0", "w2", "w4"):
-            (token,), (other,) = ours.encode([word])[0], theirs.encode([word])[0]
-            assert torch.allclose(pulled @ ours.embedding[token], gradient @ theirs.embedding[other])
+        scores = pulled @ ours.embedding[[ours.encode([word])[0][0] for (word,) in words]].T
+        expected = gradient @ theirs.embedding[[theirs.encode([word])[0][0] for (word,) in words]].T
+
+        assert torch.allclose(scores - scores.mean(-1, keepdim=True), expected - expected.mean(-1, keepdim=True))
 
     def test_other_tokens_get_nothing(self, make_pieces) -> None:
         """Tokens that only one model has get no gradient, and are counted."""

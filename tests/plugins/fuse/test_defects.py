@@ -202,6 +202,7 @@ class TestF11TheFitIsReproducible:
             ("max_examples_per_case", 100),
             ("min_examples_per_case", 3),
             ("ridge", 0.5),
+            ("center", False),
             ("held_out", 0.2),
             ("leading_space", "with"),
             ("padding", "zero"),

@@ -13,7 +13,7 @@ import torch
 from preimage.errors import AssemblyError, InputError
 from preimage_fuse.alignment import WordPair, align
 from preimage_fuse.cache import AdapterCache, Saved, default_folder, digest_of, key_of
-from preimage_fuse.cells import Cell
+from preimage_fuse.cells import Cell, fit_cell
 from preimage_fuse.config import STORAGE, AdapterConfig
 from preimage_fuse.spans import Spans, locate
 from preimage_fuse.words import WordTable, shuffled, vocabulary_words
@@ -184,6 +184,11 @@ class WordAdapter(Generic[C]):
     def _fit(self, table: WordTable) -> dict[Case, Cell]:
         """Return the maps that a table of words leads to."""
         raise NotImplementedError
+
+    def _fit_cell(self, x: Tensor, y: Tensor, observed: int | None = None) -> Cell:
+        """Return the map from words ``(N, d, n)`` to words ``(N, e, n)``, those to hold out last."""
+        config = self.config
+        return fit_cell(x, y, ridge=config.ridge, held_out=config.held_out, observed=observed, center=config.center)
 
     def _cell_for(self, case: Case, cells: Mapping[Case, Cell]) -> Case | None:
         """Return the case whose map serves words of `case`, None if there is none."""

@@ -25,7 +25,8 @@ class Cell:
     Attributes:
         weight: the tensor `w` with ``x * w`` near ``y``, slices first, ``(n, d, e)``.
         n_words: how many words it was fitted on.
-        residual: ``|x * w - y| / |y|`` over the tokens of words that it was fitted on.
+        residual: ``|x * w - y| / |y|`` over the tokens of words that it was fitted on; where words are centred, 1 is
+            no better than the mean word.
         held_out: the same on words that it was not fitted on, None without any.
     """
 
@@ -63,7 +64,15 @@ def held_last(count: int, share: float) -> Tensor:
     return torch.cat([(~apart).nonzero().flatten(), apart.nonzero().flatten()])
 
 
-def fit_cell(x: Tensor, y: Tensor, *, ridge: float, held_out: float = 0.0, observed: int | None = None) -> Cell:
+def fit_cell(
+    x: Tensor,
+    y: Tensor,
+    *,
+    ridge: float,
+    held_out: float = 0.0,
+    observed: int | None = None,
+    center: bool = False,
+) -> Cell:
     """Return the map from `x` to `y`.
 
     Arguments:
@@ -73,8 +82,12 @@ def fit_cell(x: Tensor, y: Tensor, *, ridge: float, held_out: float = 0.0, obser
             differ in scale.
         held_out: the share of the words, the last ones, that it is not fitted on.
         observed: how many slices of `y` are to be met; all unless given.
+        center: map the differences from the mean word. The map is then the slope of an affine one, which is all that
+            a gradient needs.
     """
     kept = len(x) - int(held_out * len(x))
+    if center and kept:
+        x, y = x - x[:kept].mean(dim=0), y - y[:kept].mean(dim=0)
     # The mean over all Fourier slices is that of the squared norm, by Parseval.
     scale = float(x[:kept].norm()) ** 2 / x.shape[1]
     y = y.to(x.device)

@@ -31,6 +31,14 @@ class AdapterConfig:
             "0: least squares of the smallest norm, slower."
         },
     )
+    center: bool = attrs.field(
+        default=True,
+        validator=instance_of(bool),
+        metadata={
+            "help": "Map the differences of words from their mean. Without it, as in the paper, much of the map "
+            "explains what all words have in common, which no gradient asks for."
+        },
+    )
     held_out: float = attrs.field(
         default=0.05,
         converter=float,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from preimage_fuse.adapter import Case, WordAdapter
-from preimage_fuse.cells import Cell, fit_cell, held_last, pull_through, stacked
+from preimage_fuse.cells import Cell, held_last, pull_through, stacked
 from preimage_fuse.config import FuseConfig
 
 if TYPE_CHECKING:
@@ -29,9 +29,10 @@ class Fuse(WordAdapter[FuseConfig]):
     there is none they get no gradient. `coverage` counts both.
 
     Where it differs from the authors' code: the grid has both numbers of tokens as axes, not the target's alone;
-    longer words are not cut off to make lengths agree; the transpose reverses the slices, without which it is no
-    adjoint beyond two tokens; words are learned as they stand behind a space, too, in their own case; a ridge keeps
-    cases of few words from exploding; unknown words get the nearest map or zero, never noise.
+    longer words are not cut off to make lengths agree; words are centred (``center=False`` turns it off); the transpose
+    reverses the slices, without which it is no adjoint beyond two tokens; words are learned as they stand behind a
+    space, too, in their own case; a ridge keeps cases of few words from exploding; unknown words get the nearest map
+    or zero, never noise.
 
     Source: arXiv:2408.04816.
 
@@ -59,11 +60,9 @@ class Fuse(WordAdapter[FuseConfig]):
                 continue
             order = held_last(len(places), self.config.held_out)
             ours, theirs = (ids[order] for ids in table.ids(case))
-            cells[case] = fit_cell(
+            cells[case] = self._fit_cell(
                 stacked(self.source.embedding, ours, max(case)),
                 stacked(self.target.embedding, theirs, max(case)),
-                ridge=self.config.ridge,
-                held_out=self.config.held_out,
                 observed=case[1] if self.config.padding == "free" else None,
             )
         return cells

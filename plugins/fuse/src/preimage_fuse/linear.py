@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from preimage_fuse.adapter import Case, WordAdapter
-from preimage_fuse.cells import Cell, fit_cell, held_last
+from preimage_fuse.cells import Cell, held_last
 from preimage_fuse.config import LinearConfig
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Linear(WordAdapter[LinearConfig]):
         order = held_last(len(table), self.config.held_out)
         x = _means(self.source.embedding, table.source_ids)
         y = _means(self.target.embedding, table.target_ids)
-        return {_ALL: fit_cell(x[order], y[order], ridge=self.config.ridge, held_out=self.config.held_out)}
+        return {_ALL: self._fit_cell(x[order], y[order])}
 
     def _cell_for(self, case: Case, cells: Mapping[Case, Cell]) -> Case | None:
         return _ALL if cells else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from preimage_fuse.adapter import Case, WordAdapter
 from preimage_fuse.alignment import WordPair, align_tokens
-from preimage_fuse.cells import Cell, fit_cell, held_last, stacked
+from preimage_fuse.cells import Cell, held_last, stacked
 from preimage_fuse.config import SharedTokenConfig
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ class SharedToken(WordAdapter[SharedTokenConfig]):
     """The identity on tokens that both models have.
 
     Replacing a token by another shared one should change the loss by what the target's embeddings and gradient
-    say: ``E_source[v] · g = E_target[v'] · h`` for every token `v` that both have, `h` being the gradient at the
-    target. The gradient `g` that comes nearest to this for all shared tokens is the pull-back of the least-squares
-    map between their embeddings; with no more shared tokens than dimensions it is met exactly. Tokens that stand
-    for the same characters in both rows are pulled back, all others get no gradient.
+    say: ``E_source[v] · g = E_target[v'] · h``, but for a constant, for every token `v` that both have, `h` being the
+    gradient at the target. The gradient `g` that comes nearest to this for all shared tokens is the pull-back of the
+    least-squares map between their embeddings; with no more shared tokens than dimensions it is met exactly. Tokens
+    that stand for the same characters in both rows are pulled back, all others get no gradient.
     """
 
     name: ClassVar[str] = "shared-token"
@@ -48,14 +48,8 @@ class SharedToken(WordAdapter[SharedTokenConfig]):
             return {}
         order = held_last(len(table), self.config.held_out)
         ours, theirs = (ids[order] for ids in table.ids(_ONE))
-        return {
-            _ONE: fit_cell(
-                stacked(self.source.embedding, ours, 1),
-                stacked(self.target.embedding, theirs, 1),
-                ridge=self.config.ridge,
-                held_out=self.config.held_out,
-            )
-        }
+        x, y = stacked(self.source.embedding, ours, 1), stacked(self.target.embedding, theirs, 1)
+        return {_ONE: self._fit_cell(x, y)}
 
     def _cell_for(self, case: Case, cells: Mapping[Case, Cell]) -> Case | None:
         return _ONE if _ONE in cells else None
