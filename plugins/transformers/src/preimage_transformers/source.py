@@ -66,6 +66,13 @@ class Source:
                 "tokenizer, one that has a tokenizer.json."
             )
             raise AssemblyError(message)
+        if set(tokenizer.get_vocab().values()) <= set(tokenizer.all_special_ids):
+            # Where there are no files, transformers makes an empty tokenizer of the model's kind.
+            message = (
+                f"There is no tokenizer beside {self.reference}, so that it cannot read texts: put its files "
+                "(tokenizer.json, tokenizer_config.json) there."
+            )
+            raise InputError(message)
         return tokenizer
 
     def model(self, loader: Any, dtype: torch.dtype, *, unused: tuple[str, ...] = (), **options: Any) -> Any:
