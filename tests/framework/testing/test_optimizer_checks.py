@@ -12,8 +12,9 @@ import torch
 from preimage.api import Gradients, Losses
 from preimage.start import random_ids
 from preimage.testing import ConformanceError, check_optimizer
+from preimage.testing.check import Violation
 from preimage.testing.example import HillClimb, HillClimbState
-from preimage.testing.optimizer import CHECKS
+from preimage.testing.optimizer import CHECKS, OptimizerSubject
 
 BROKEN = {}
 
@@ -266,3 +267,18 @@ def test_rowwise_optimizers_are_checked_too():
     report = check_optimizer(Rows, strict=False)
     # Its proposals depend on the prompt alone, so that a local optimum holds it.
     assert {outcome.check.id for outcome in report.failures} <= {"finds-the-best-of-all"}
+
+
+def test_who_looks_at_few_prompts_gets_more_starts():
+    """Eight starts are enough for fifty candidates a step; one candidate a step gets as many candidates in all."""
+
+    class StandsStill(HillClimb):
+        def step(self, space, state, rng):
+            yield Losses(state.current[None])
+            return state
+
+    (check,) = (check for check in CHECKS if check.id == "finds-the-best-of-all")
+    with pytest.raises(Violation, match="from 100 starts"):
+        check.run(OptimizerSubject("stands still", StandsStill))
+    with pytest.raises(Violation, match="from 8 starts"):
+        check.run(OptimizerSubject("broken", BROKEN[check.id]))
