@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from preimage.catalogue import catalogue
-from preimage.errors import UnknownNameError, nearest
+from preimage.errors import MissingDependencyError, UnknownNameError, nearest
 from preimage_miniworld.config import MiniworldConfig
 
 __all__ = ["MODELS", "load"]
@@ -15,6 +15,7 @@ __all__ = ["MODELS", "load"]
 MODELS = {"clip": "open_clip", "gpt2": "hf", "llama": "hf", "mood": "hf"}
 """Name of a bundled model to the loader of its format."""
 
+_DISTRIBUTIONS = {"open_clip": "preimage-open-clip", "hf": "preimage-transformers"}
 _FOLDER = Path(__file__).parent / "models"
 
 
@@ -30,6 +31,7 @@ def load(config: MiniworldConfig, *, name: str, role: str, device: Any = None, d
 
     Raises:
         UnknownNameError: no such model is bundled.
+        MissingDependencyError: the loader of its format is not installed.
     """
     if name not in MODELS:
         message = (
@@ -37,7 +39,16 @@ def load(config: MiniworldConfig, *, name: str, role: str, device: Any = None, d
             f"There are: {', '.join(f'miniworld:{known}' for known in MODELS)}."
         )
         raise UnknownNameError(message)
-    reference = f"{MODELS[name]}:{_FOLDER / name}"
+    loader = MODELS[name]
+    try:
+        catalogue().describe("model", loader)
+    except UnknownNameError as error:
+        message = (
+            f"miniworld:{name} is loaded by {loader!r}, which is not installed: install {_DISTRIBUTIONS[loader]}, "
+            "whose loader it is."
+        )
+        raise MissingDependencyError(message) from error
+    reference = f"{loader}:{_FOLDER / name}"
     model = catalogue().load_model(reference, role, device=device, dtype=dtype)
     return _renamed(model, f"miniworld:{name}")
 

@@ -39,7 +39,7 @@ class JudgeTraining(Schedule):
     vision_layers: int = 3
     text_layers: int = 2
     heads: int = 4
-    steps: int = 1_000
+    steps: int = 750
     batch: int = 128
     learning_rate: float = 1.5e-3
     helper_weight: float = 1.0
