@@ -53,6 +53,7 @@ lint: $(INSTALLED)
 
 types: $(INSTALLED)
 	$(BIN)/mypy $(PACKAGES:%=-p %)
+	$(BIN)/mypy $(wildcard examples/*.py) docs/generate.py
 
 bench: $(INSTALLED)
 	for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done

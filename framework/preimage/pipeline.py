@@ -26,6 +26,11 @@ def _template(value: str | Template) -> Template:
     return value if isinstance(value, Template) else Template(value)
 
 
+def _options(options: Mapping[str, Any]) -> dict[str, Any]:
+    # `dict` itself would do, but type checkers would then refuse every dictionary that is given.
+    return dict(options)
+
+
 def _tuple(items: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(items)
 
@@ -42,7 +47,7 @@ class Stage:
 
     optimizer: str | Optimizer[Any]
     budget: Budget
-    options: Mapping[str, Any] = attrs.field(factory=dict, converter=dict)
+    options: Mapping[str, Any] = attrs.field(factory=dict, converter=_options)
 
 
 @attrs.frozen(kw_only=True)
@@ -66,8 +71,8 @@ class Term:
     template: Template = attrs.field(factory=Template, converter=_template)
     adapter: str | EmbeddingAdapter | None = None
     targets: Sequence[Any] | None = None
-    options: Mapping[str, Any] = attrs.field(factory=dict, converter=dict)
-    adapter_options: Mapping[str, Any] = attrs.field(factory=dict, converter=dict)
+    options: Mapping[str, Any] = attrs.field(factory=dict, converter=_options)
+    adapter_options: Mapping[str, Any] = attrs.field(factory=dict, converter=_options)
 
     @property
     def name(self) -> str:

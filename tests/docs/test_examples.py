@@ -1,0 +1,30 @@
+"""The scripts in ``examples`` run, cut short."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "printed"),
+    [
+        ("compare.py", ["--pictures", "2", "--max-candidates", "150"], ["random-search near", "gcg buffer"]),
+        ("own_objective.py", ["--max-candidates", "150"], ["weight 0.5", "Letters"]),
+    ],
+)
+def test_an_example_runs(script, options, printed, tmp_path):
+    """It ends well and prints what it is about."""
+    command = [sys.executable, str(EXAMPLES / script), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert all(text in done.stdout for text in printed)
+
+
+def test_every_example_is_tested():
+    """No script is forgotten here or in the tests of the demo."""
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {"compare.py", "demo.py", "own_objective.py"}
