@@ -180,8 +180,8 @@ def _solve_observed(x: Tensor, y: Tensor, ridge: float, dtype: torch.dtype) -> T
     observed = y.shape[-1]
     left = torch.cat([x[..., s].to(dtype) for s in range(depth)], dim=-1)
     right = torch.cat([y[..., t].to(dtype) for t in range(observed)], dim=-1)
-    if ridge == 0:
-        return _solve_designed(left, right, depth, observed)
+    if ridge == 0 or x.shape[-3] * observed < columns * depth:
+        return _solve_designed(left, right, ridge, depth, observed)
     products = (left.mT @ left).unflatten(-2, (depth, columns)).unflatten(-1, (depth, columns))
     sides = (left.mT @ right).unflatten(-2, (depth, columns)).unflatten(-1, (observed, -1))
     gram, side = torch.zeros_like(products), torch.zeros_like(sides[..., 0, :])
@@ -194,12 +194,16 @@ def _solve_observed(x: Tensor, y: Tensor, ridge: float, dtype: torch.dtype) -> T
     return _unstacked(_solve(matrix, side.flatten(-3, -2)), depth)
 
 
-def _solve_designed(left: Tensor, right: Tensor, depth: int, observed: int) -> Tensor:
-    """Return the solution of the smallest norm, by the matrix whose rows are the words' observed slices."""
+def _solve_designed(left: Tensor, right: Tensor, ridge: float, depth: int, observed: int) -> Tensor:
+    """Return the solution by the matrix whose rows are the words' observed slices: for few of them, or no ridge."""
     slices = left.unflatten(-1, (depth, -1))
-    design = [slices[..., [(t - r) % depth for r in range(depth)], :].flatten(-2) for t in range(observed)]
-    sides = right.unflatten(-1, (observed, -1)).unbind(-2)
-    return _unstacked(torch.linalg.pinv(torch.cat(design, dim=-2)) @ torch.cat(sides, dim=-2), depth)
+    rows = [slices[..., [(t - r) % depth for r in range(depth)], :].flatten(-2) for t in range(observed)]
+    design, sides = torch.cat(rows, dim=-2), torch.cat(right.unflatten(-1, (observed, -1)).unbind(-2), dim=-2)
+    if ridge == 0:
+        return _unstacked(torch.linalg.pinv(design) @ sides, depth)
+    matrix = design @ design.mT
+    matrix.diagonal(dim1=-2, dim2=-1).add_(ridge)
+    return _unstacked(design.mT @ _solve(matrix, sides), depth)
 
 
 def _unstacked(blocks: Tensor, depth: int) -> Tensor:
