@@ -19,7 +19,12 @@ def catalogue():
 
     def add(kind, name, *traits):
         record = Component(
-            name=name, target="nowhere:Target", config="nowhere:Config", api="1.0", summary="A record.", traits=traits
+            name=name,
+            target="nowhere:Target",
+            config="preimage.start:TextStart",
+            api="1.0",
+            summary="A record.",
+            traits=traits,
         )
         catalogue.register(kind, record, origin="records")
 
@@ -115,7 +120,8 @@ from preimage.pipeline import Pipeline, Stage, Term
 from preimage.settings import Settings
 catalogue = Catalogue(Settings(), path=())
 for kind, name in (("optimizer", "gcg"), ("objective", "brevity")):
-    catalogue.register(kind, Component(name=name, target="a:B", config="a:C", api="1.0", summary="A record."))
+    config = "preimage.start:TextStart"
+    catalogue.register(kind, Component(name=name, target="a:B", config=config, api="1.0", summary="A record."))
 stages = [Stage(optimizer="gcg", budget=Budget(num_steps=1))]
 check(Pipeline(stages=stages, terms=[Term(objective="brevity")]), catalogue)
 print(sorted({"torch", "numpy"} & set(sys.modules)))

@@ -52,8 +52,8 @@ def test_what_is_no_picture_is_a_sentence(tmp_path, content, sentence):
 
 
 def test_a_folder_is_not_a_picture(tmp_path):
-    """The message is that of the system."""
-    with pytest.raises(InputError, match="cannot be opened"):
+    """The message says which files to give instead."""
+    with pytest.raises(InputError, match="is a folder: give the pictures in it"):
         load_image(tmp_path)
 
 
