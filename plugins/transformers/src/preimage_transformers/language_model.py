@@ -20,7 +20,7 @@ from preimage.text_space import TokenizerSpace
 from preimage.weights import fingerprint_of
 from preimage_transformers.clip import too_long
 from preimage_transformers.frame import embedding_table, frame_of, positions_of, specials_of
-from preimage_transformers.shared_prefix import SharedPrefixes
+from preimage_transformers.shared_prefix import SharedPrefixes, at_least_single, log_probs_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,7 +92,7 @@ class TransformersLanguageModel:
             return torch.cat([uniform, self._shared.log_probs(inputs, targets)], dim=1)
         rows = max(1, _LOGITS // (targets.shape[1] * len(self.space.embedding)))
         parts = [
-            _chosen(self._logits(targets.shape[1], input_ids=some), wanted)
+            log_probs_of(wanted, self._logits(targets.shape[1], input_ids=some))
             for some, wanted in zip(inputs.split(rows), targets.split(rows), strict=True)
         ]
         return torch.cat([uniform, torch.cat(parts)], dim=1)
@@ -114,7 +114,7 @@ class TransformersLanguageModel:
         table = self.space.embedding
         lead = table[list(self._start)].expand(len(ids), -1, -1)
         inputs = torch.cat([lead, embeddings.to(table.dtype)], dim=1)[:, :-1]
-        return torch.cat([uniform, _chosen(self._logits(targets.shape[1], inputs_embeds=inputs), targets)], dim=1)
+        return torch.cat([uniform, log_probs_of(targets, self._logits(targets.shape[1], inputs_embeds=inputs))], dim=1)
 
     @torch.no_grad()
     def next_token_log_probs(self, ids: Tensor) -> Tensor:
@@ -126,10 +126,11 @@ class TransformersLanguageModel:
         inputs = self._led(ids)
         size = len(self.space.embedding)
         if not inputs.shape[1]:
-            return self.space.embedding.new_full((len(ids), size), -math.log(size))
+            kind = torch.promote_types(self.space.embedding.dtype, torch.float32)
+            return self.space.embedding.new_full((len(ids), size), -math.log(size), dtype=kind)
         return torch.cat(
             [
-                _wide(self._logits(1, input_ids=some)[:, 0]).log_softmax(dim=-1)
+                at_least_single(self._logits(1, input_ids=some)[:, 0]).log_softmax(dim=-1)
                 for some in inputs.split(max(1, _LOGITS // size))
             ]
         )
@@ -141,15 +142,16 @@ class TransformersLanguageModel:
     def _shifted(self, led: Tensor, ids: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return the log-probabilities of what no token precedes, what is run, and what its last logits predict."""
         alone = 0 if self._start or start or not ids.shape[1] else 1
-        kind = _at_least_single(self.space.embedding.dtype)
-        uniform = torch.full((len(ids), alone), -math.log(len(self.space.embedding)), dtype=kind, device=ids.device)
+        table = self.space.embedding
+        kind = torch.promote_types(table.dtype, torch.float32)
+        uniform = table.new_full((len(ids), alone), -math.log(len(table)), dtype=kind)
         return uniform, led[:, :-1], ids[:, max(start, alone) :]
 
     def _logits(self, count: int, **inputs: Tensor) -> Tensor:
         """Return the logits at the last `count` positions, ``(B, count, V)``."""
         keep = {"logits_to_keep": count} if self._keeps else {}
         logits: Tensor = self._model(**inputs, **keep, use_cache=False).logits
-        return logits[:, -count:, : len(self.space.embedding)]
+        return logits[:, -count:]
 
     def _check_length(self, length: int) -> None:
         if length > self.space.max_length:
@@ -161,7 +163,7 @@ class TransformersLanguageModel:
         table = self.space.embedding
         spread = table[torch.linspace(0, len(table) - 1, 4).long()]
         logits = self._logits(3, inputs_embeds=torch.stack([spread[[0, 1, 2]], spread[[0, 1, 3]]]))
-        first, other = _wide(logits[:, :2])
+        first, other = at_least_single(logits[:, :2])
         if not torch.allclose(first, other, rtol=1e-2, atol=1e-2 * float(first.abs().max())):
             message = (
                 f"{self.reference} is a {type(self._model).__name__} whose outputs depend on later tokens, so that it "
@@ -180,17 +182,3 @@ def start_of(tokenizer: Any, config: Any, before: tuple[int, ...], size: int) ->
         if isinstance(candidate, int) and 0 <= candidate < size:
             return (candidate,)
     return ()
-
-
-def _chosen(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the log-probabilities of `targets`, ``(B, T)``, under logits ``(B, T, V)``."""
-    logits = _wide(logits)
-    return logits.gather(-1, targets[..., None]).squeeze(-1) - logits.logsumexp(dim=-1)
-
-
-def _wide(values: Tensor) -> Tensor:
-    return values.to(_at_least_single(values.dtype))
-
-
-def _at_least_single(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)
