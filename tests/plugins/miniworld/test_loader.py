@@ -9,7 +9,12 @@ from preimage_miniworld.config import MiniworldConfig
 
 torch = pytest.importorskip("torch")
 
-ROLES = {"gpt2": "language-model", "llama": "language-model", "mood": "classifier"}
+ROLES = {
+    "clip-judge": "image-text-encoder",
+    "gpt2": "language-model",
+    "llama": "language-model",
+    "mood": "classifier",
+}
 
 
 @pytest.mark.parametrize(("name", "role"), ROLES.items())

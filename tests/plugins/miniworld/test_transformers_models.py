@@ -67,7 +67,14 @@ def test_moods_are_named():
     assert figures["mood: right on short prompts among junk"] >= 90
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "mood"])
+def test_the_judge_knows_captions_and_pictures():
+    """For at least 85 of 100 held-out pictures the right caption comes first among 256."""
+    from preimage_miniworld.training.figures import judge_figures
+
+    assert judge_figures(MODELS / "clip-judge")["clip-judge: right caption first among 256, of 100"] >= 85
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mood", "clip-judge"])
 def test_models_are_small_and_compute_in_single_precision(name):
     """Half precision on disk, single precision in memory, a few megabytes."""
     from safetensors.torch import load_file
