@@ -33,6 +33,8 @@ class Asked:
     request: Request
     rows: Tensor
     run: Tensor
+    live: tuple[bool, ...]
+    """Which of the search's runs go on; the rows of the others are answered, but neither charged nor kept."""
 
     @property
     def kind(self) -> tuple[type, int]:
@@ -63,7 +65,8 @@ def read_request(optimizer: Optimizer[Any], search: Search, request: object) -> 
                 "belongs to which run: set the request's `run`."
             )
             raise PluginError(message)
-    return Asked(search, request, rows, run.to(rows.device))
+    live = tuple(track.stop_reason is None for track in search.tracks)
+    return Asked(search, request, rows, run.to(rows.device), live)
 
 
 def answer(problem: Problem, asked: Sequence[Asked], budget: Budget) -> Iterator[tuple[Asked, Any]]:
@@ -98,7 +101,7 @@ def _next_tokens(problem: Problem, asked: Sequence[Asked]) -> Iterator[tuple[Ask
     joined = problem.next_token_log_probs(rows, target)
     for item, log_probs in zip(asked, torch.split(joined, [len(item.rows) for item in asked]), strict=True):
         for index, track in enumerate(item.search.tracks):
-            track.charge(forward=int((item.run == index).sum()))
+            track.charge(forward=item.live[index] * int((item.run == index).sum()))
         yield item, log_probs
 
 
@@ -106,6 +109,8 @@ def _granted(item: Asked, budget: Budget) -> Tensor:
     """Return which rows the budget still pays for, bool ``(B,)``."""
     granted = torch.ones(len(item.rows), dtype=torch.bool, device=item.rows.device)
     for index, track in enumerate(item.search.tracks):
+        if not item.live[index]:
+            continue
         left = budget.candidates_left(track.spent_in_stage)
         mine = item.run == index
         if left is not None and int(mine.sum()) > left:
@@ -120,7 +125,7 @@ def _account(problem: Problem, item: Asked, mask: Tensor, evaluation: Evaluation
     losses, terms = evaluation.losses[span], evaluation.terms[span]
     for index, track in enumerate(item.search.tracks):
         mine = run == index
-        if not mine.any():
+        if not (item.live[index] and mine.any()):
             continue
         track.charge(
             candidates=int(mine.sum()),

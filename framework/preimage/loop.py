@@ -42,7 +42,7 @@ def begin(
     """
     for track in tracks:
         track.begin_stage(stage)
-    groups = [list(tracks)] if optimizer.rowwise else [[track] for track in tracks]
+    groups = _of_one_length(tracks) if optimizer.rowwise else [[track] for track in tracks]
     searches = []
     for group in groups:
         rngs = tuple(torch.Generator().manual_seed(_seed_of(seed, stage)) for _ in group)
@@ -117,6 +117,14 @@ def advance(
                 listener(event)
         if after_step is not None:
             after_step()
+
+
+def _of_one_length(tracks: Sequence[Track]) -> list[list[Track]]:
+    """Return the tracks that start from equally long prompts together: one state's rows are equally long."""
+    groups: dict[int | None, list[Track]] = {}
+    for track in tracks:
+        groups.setdefault(len(track.best.ids) if track.best else None, []).append(track)
+    return list(groups.values())
 
 
 def _step(problem: Problem, optimizer: Optimizer[Any], running: Iterable[Search], budget: Budget) -> dict[int, Any]:

@@ -18,7 +18,8 @@ __all__ = ["Search"]
 class Search:
     """One state of an optimizer with its generator and the runs that it carries.
 
-    A rowwise optimizer has one search for all targets; any other has one per target.
+    A rowwise optimizer has one search for all targets that start from prompts of one length; any other has one per
+    target.
     """
 
     state: Any

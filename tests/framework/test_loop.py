@@ -12,7 +12,7 @@ from preimage.problem import BoundTerm, Problem
 from preimage.search_space import SearchSpace
 from preimage.testing.toy import ToyObjective, brute_force, toy_problem
 from preimage.text_space import TokenizerSpace
-from preimage.track import Track
+from preimage.track import Best, Track
 from preimage_gcg.config import GCGConfig
 from preimage_gcg.optimizer import GCG
 from preimage_random_search.config import RandomSearchConfig
@@ -247,6 +247,59 @@ def test_a_rowwise_optimizer_carries_all_runs_in_one_state():
     advance(problem, Rowwise(), searches, Budget(num_steps=2))
     assert len(searches) == 1
     assert [track.spent.candidates - start for track, start in zip(tracks, before, strict=True)] == [8, 8, 8]
+
+
+@attrs.frozen(eq=False)
+class Rows:
+    current: torch.Tensor
+    done: bool = False
+
+
+class Cycle:
+    """A rowwise optimizer whose runs go through the vocabulary, token by token."""
+
+    requires = frozenset()
+    rowwise = True
+    State = Rows
+
+    def start(self, space, rng, initial):
+        given = [torch.tensor([5, 9]) if ids is None else ids for ids in initial]
+        return Rows(torch.stack(given))
+
+    def step(self, space, state, rng):
+        yield Losses(state.current)
+        return Rows((state.current + 1) % 24)
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [Budget(num_steps=30, patience=4), Budget(num_steps=30, target_loss=3.0), Budget(max_candidates=9, patience=4)],
+)
+def test_a_run_that_has_stopped_is_neither_charged_nor_improved_by_its_company(budget):
+    """Rows of a rowwise optimizer's finished runs are answered, because its state goes on, but count no more."""
+
+    def run(targets):
+        problem = toy_problem(n_targets=3)
+        tracks = [Track(target) for target in targets]
+        advance(problem, Cycle(), begin(problem, Cycle(), tracks, 0), budget)
+        return [(track.best, track.spent.candidates, track.step, track.stop_reason) for track in tracks]
+
+    together = run([0, 1, 2])
+    assert together == [*run([0]), *run([1]), *run([2])]
+
+
+def test_starts_of_different_lengths_become_states_of_their_own():
+    """What earlier stages hand on need not be equally long; every state's rows are."""
+    problem = toy_problem(n_targets=3)
+    tracks = [Track(target) for target in range(3)]
+    for track, text in zip(tracks, ("oak", "fern moss", "reed"), strict=True):
+        track.best = Best(text, tuple(problem.space.encode([text])[0]), 9e9, (9e9,), 0)
+    searches = begin(problem, Cycle(), tracks, 0)
+    advance(problem, Cycle(), searches, Budget(num_steps=3))
+
+    assert [[track.target for track in search.tracks] for search in searches] == [[0, 2], [1]]
+    assert [track.spent.candidates for track in tracks] == [3, 3, 3]
+    assert [len(track.best.ids) for track in tracks] == [1, 2, 1]
 
 
 def test_rows_that_belong_to_nobody_are_refused():

@@ -100,7 +100,8 @@ class Optimizer(Protocol[S]):
         requires: what it asks for besides losses: ``"gradient"``, ``"next-token"``.
         rowwise: its rows are independent runs, so one state carries all targets; otherwise every target has a
             state of its own and the host advances them in lockstep. A rowwise optimizer is given a tuple, with
-            one entry per run, wherever this says one generator or one start.
+            one entry per run, wherever this says one generator or one start; given starts are equally long, and
+            runs whose starts are not get a state for each length.
         State: the class of its states, from which the host restores a saved run.
     """
 
