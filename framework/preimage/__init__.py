@@ -17,9 +17,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from preimage._catalogue import Catalogue, catalogue
     from preimage.api import SLOT, Component, Finding, Spent, Template, hookimpl
     from preimage.budget import Budget
-    from preimage.catalogue import Catalogue, catalogue
     from preimage.errors import PreimageError
     from preimage.inversion import invert, rerun
     from preimage.pipeline import Pipeline, Stage, Term
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "SLOT": "preimage.api.template",
     "Budget": "preimage.budget",
-    "Catalogue": "preimage.catalogue",
+    "Catalogue": "preimage._catalogue",
     "Component": "preimage.api.component",
     "Finding": "preimage.api.component",
     "Pipeline": "preimage.pipeline",
@@ -38,7 +38,7 @@ _HOMES = {
     "Stage": "preimage.pipeline",
     "Template": "preimage.api.template",
     "Term": "preimage.pipeline",
-    "catalogue": "preimage.catalogue",
+    "catalogue": "preimage._catalogue",
     "hookimpl": "preimage.api.hooks",
     "invert": "preimage.inversion",
     "rerun": "preimage.inversion",

@@ -13,8 +13,8 @@ from preimage.device import resolve_device
 from preimage.errors import AssemblyError
 
 if TYPE_CHECKING:
+    from preimage._catalogue import Catalogue
     from preimage.api import EmbeddingAdapter, Model, Objective, Optimizer
-    from preimage.catalogue import Catalogue
     from preimage.pipeline import Pipeline, Stage, Term
     from preimage.problem import Problem
     from preimage.result import TargetRecord

@@ -13,8 +13,8 @@ from preimage.budget import Budget
 from preimage.errors import AssemblyError
 
 if TYPE_CHECKING:
+    from preimage._catalogue import Catalogue
     from preimage.api import EmbeddingAdapter, Model, Objective, Optimizer
-    from preimage.catalogue import Catalogue
     from preimage.loop import Listener
     from preimage.result import Result
     from preimage.search_space import Constraints
@@ -152,7 +152,7 @@ class Pipeline:
         from preimage.execution import execute
 
         if catalogue is None:
-            from preimage.catalogue import catalogue as installed
+            from preimage._catalogue import catalogue as installed
 
             catalogue = installed()
         check(self, catalogue)

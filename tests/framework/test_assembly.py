@@ -5,9 +5,8 @@ import sys
 
 import pytest
 
-from preimage import Budget, Component, Pipeline, Stage, Term
+from preimage import Budget, Catalogue, Component, Pipeline, Stage, Term
 from preimage.assembly import check
-from preimage.catalogue import Catalogue
 from preimage.errors import AssemblyError, UnknownNameError
 from preimage.settings import Settings
 
@@ -115,7 +114,7 @@ import sys
 from preimage.api import Component
 from preimage.assembly import check
 from preimage.budget import Budget
-from preimage.catalogue import Catalogue
+from preimage import Catalogue
 from preimage.pipeline import Pipeline, Stage, Term
 from preimage.settings import Settings
 catalogue = Catalogue(Settings(), path=())

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-import preimage.catalogue
-from preimage.catalogue import Catalogue
+import preimage._catalogue
+from preimage import Catalogue
 from preimage.cli import main
 from preimage.settings import Settings
 
@@ -40,7 +40,7 @@ def install(site, monkeypatch):
     def installed(target):
         site.add("acme-here", PLUGIN.format(target=target), files={"acme_target.py": TARGET})
         found = Catalogue(Settings(), path=[str(site.folder)])
-        monkeypatch.setattr(preimage.catalogue, "catalogue", lambda: found)
+        monkeypatch.setattr(preimage._catalogue, "catalogue", lambda: found)
 
     return installed
 

@@ -24,8 +24,7 @@ pytest.importorskip("preimage_objectives")
 
 from rich.console import Console
 
-from preimage import Budget, Component, Pipeline, Result, Stage, Term
-from preimage.catalogue import catalogue
+from preimage import Budget, Component, Pipeline, Result, Stage, Term, catalogue
 from preimage.cli import main
 from preimage.cli.progress import Progress
 from preimage.cli.results import printable
@@ -515,7 +514,7 @@ class TestInterruption:
         def interrupted(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("preimage.catalogue.Catalogue.load_model", interrupted)
+        monkeypatch.setattr("preimage._catalogue.Catalogue.load_model", interrupted)
         code, out, err = call(picture, *QUICK)
         assert (code, out) == (130, "")
         assert is_one_sentence(err)

@@ -4,8 +4,7 @@ import attrs
 import pytest
 import torch
 
-from preimage import Budget, Pipeline, Stage, Term, hookimpl, rerun
-from preimage.catalogue import Catalogue
+from preimage import Budget, Catalogue, Pipeline, Stage, Term, hookimpl, rerun
 from preimage.errors import AssemblyError, CheckpointError, InputError
 from preimage.settings import Settings
 from preimage.testing.toy import ToyObjective, toy_tokens

@@ -15,8 +15,8 @@ from typing import Any
 import attrs
 
 from preimage import __version__
+from preimage._catalogue import Catalogue, catalogue
 from preimage.api.component import Finding
-from preimage.catalogue import Catalogue, catalogue
 from preimage.cli import COMMANDS
 from preimage.discovery import PLUGINS, Entry
 from preimage.errors import PreimageError

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Search, print the results and return the exit code."""
-    from preimage.catalogue import catalogue
+    from preimage._catalogue import catalogue
     from preimage.cli.progress import Progress
 
     _check_files(arguments)

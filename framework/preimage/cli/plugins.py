@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from preimage.catalogue import Catalogue, catalogue
+from preimage._catalogue import Catalogue, catalogue
 from preimage.cli.table import aligned
 from preimage.plugin import Plugin
 

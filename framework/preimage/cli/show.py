@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from preimage._catalogue import Catalogue, catalogue
 from preimage.api.component import KINDS
-from preimage.catalogue import Catalogue, catalogue
 from preimage.cli import UsageError
 from preimage.cli.table import aligned, terminal_width
 from preimage.configuration import Option, options_of

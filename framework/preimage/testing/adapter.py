@@ -18,7 +18,7 @@ from preimage.testing.toy import WORDS, toy_tokens
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from preimage.catalogue import Catalogue
+    from preimage._catalogue import Catalogue
     from preimage.text_space import TokenizerSpace
 
 __all__ = ["CHECKS", "AdapterSubject", "check_adapter"]

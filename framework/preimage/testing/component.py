@@ -18,7 +18,7 @@ from preimage.testing import plugin as plugins
 from preimage.testing.check import Check, CheckList, NotApplicable, Report, Violation, report_on
 
 if TYPE_CHECKING:
-    from preimage.catalogue import Catalogue
+    from preimage._catalogue import Catalogue
     from preimage.plugin import Provider
 
 __all__ = ["CHECKS", "ComponentSubject", "check_component", "plan_for", "plan_of"]
@@ -109,7 +109,7 @@ def plan_for(
         UnknownNameError: the catalogue has no such component.
     """
     if catalogue is None:
-        from preimage.catalogue import catalogue as installed
+        from preimage._catalogue import catalogue as installed
 
         catalogue = installed()
     provider = catalogue.describe(kind, name)

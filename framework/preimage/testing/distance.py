@@ -18,7 +18,7 @@ from preimage.testing.toy_models import toy_pictures
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from preimage.catalogue import Catalogue
+    from preimage._catalogue import Catalogue
 
 __all__ = ["CHECKS", "DistanceSubject", "check_distance", "samples"]
 

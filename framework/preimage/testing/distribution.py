@@ -11,7 +11,7 @@ from preimage.testing.check import Report, report_on
 from preimage.testing.component import plan_of
 
 if TYPE_CHECKING:
-    from preimage.catalogue import Catalogue
+    from preimage._catalogue import Catalogue
 
 __all__ = ["check_distribution"]
 
@@ -29,7 +29,7 @@ def check_distribution(name: str, *, model: str | None = None, catalogue: Catalo
         UnknownNameError: it is not installed, or has no plugin.
     """
     if catalogue is None:
-        from preimage.catalogue import catalogue as installed
+        from preimage._catalogue import catalogue as installed
 
         catalogue = installed()
     found = [plugin for plugin in catalogue.plugins if plugin.distribution == normalise(name)]

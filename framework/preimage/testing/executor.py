@@ -15,7 +15,7 @@ from preimage.api import Executor, SupportsResult
 from preimage.testing.check import Check, CheckList, NotApplicable, Report, Violation, report_on
 
 if TYPE_CHECKING:
-    from preimage.catalogue import Catalogue
+    from preimage._catalogue import Catalogue
 
 __all__ = ["CHECKS", "ExecutorSubject", "check_executor"]
 

@@ -21,7 +21,7 @@ from preimage.testing.weights import modules_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from preimage.catalogue import Catalogue
+    from preimage._catalogue import Catalogue
 
 __all__ = ["CHECKS", "ModelSubject", "check_model"]
 

@@ -20,7 +20,7 @@ from preimage.testing.weights import changes, photograph
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from preimage.catalogue import Catalogue
+    from preimage._catalogue import Catalogue
 
 __all__ = ["CHECKS", "ObjectiveSubject", "check_objective"]
 
@@ -149,7 +149,7 @@ def _model(model: Any, role: str, catalogue: Catalogue | None) -> Any:
     if not isinstance(model, str):
         return model
     if catalogue is None:
-        from preimage.catalogue import catalogue as installed
+        from preimage._catalogue import catalogue as installed
 
         catalogue = installed()
     # In double precision where the loader has it, so that slopes can be measured.

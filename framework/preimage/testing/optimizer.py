@@ -29,7 +29,7 @@ from preimage.track import Best, Track
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from preimage.catalogue import Catalogue
+    from preimage._catalogue import Catalogue
     from preimage.problem import Problem
 
 __all__ = ["CHECKS", "OptimizerSubject", "check_optimizer"]

@@ -16,7 +16,7 @@ from preimage.testing import adapter, component, distance, executor, model, obje
 from preimage.testing.check import Check, CheckList, examine
 
 if TYPE_CHECKING:
-    from preimage.catalogue import Catalogue
+    from preimage._catalogue import Catalogue
 
 __all__ = ["AdapterSuite", "DistanceSuite", "ExecutorSuite", "ModelSuite", "ObjectiveSuite", "OptimizerSuite", "Suite"]
 

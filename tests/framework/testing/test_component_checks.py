@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from preimage import Catalogue
 from preimage.api import Component
-from preimage.catalogue import Catalogue
 from preimage.errors import UnknownNameError
 from preimage.plugin import Provider
 from preimage.settings import Settings

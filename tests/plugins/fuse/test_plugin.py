@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 import preimage_fuse
-from preimage.catalogue import catalogue
+from preimage import catalogue
 from preimage.cli import main
 from preimage.configuration import options_of
 from preimage_fuse.plugin import provide_adapters

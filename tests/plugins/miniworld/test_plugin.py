@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import preimage_miniworld
-from preimage.catalogue import catalogue
+from preimage import catalogue
 from preimage.cli import main
 from preimage.errors import AssemblyError, UnknownNameError
 

@@ -6,9 +6,8 @@ import attrs
 import pytest
 import torch
 
-from preimage import Budget, Pipeline, Stage, Term
+from preimage import Budget, Catalogue, Pipeline, Stage, Term
 from preimage.api import Gradients, Optimizer
-from preimage.catalogue import Catalogue
 from preimage.errors import ConstraintError, OptionError
 from preimage.loop import advance, begin
 from preimage.start import random_ids

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from preimage.catalogue import catalogue
+from preimage import catalogue
 from preimage.cli import Parser, UsageError
 from preimage.cli.table import aligned
 from preimage.errors import AssemblyError, InputError

@@ -6,7 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from preimage.catalogue import catalogue
+from preimage import catalogue
 from preimage.errors import MissingDependencyError, UnknownNameError, nearest
 from preimage_miniworld.config import MiniworldConfig
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import ModuleType
 from typing import Any
 
 import attrs
@@ -410,16 +408,6 @@ def catalogue() -> Catalogue:
 @functools.cache
 def _of_process() -> Catalogue:
     return Catalogue()
-
-
-class _Module(ModuleType):
-    """Keeps ``preimage.catalogue()`` working: importing this module puts it in the function's place there."""
-
-    def __call__(self) -> Catalogue:
-        return catalogue()
-
-
-sys.modules[__name__].__class__ = _Module
 
 
 def _without_repeats(plugin: Plugin, others: list[Plugin]) -> Plugin:
