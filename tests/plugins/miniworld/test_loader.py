@@ -14,6 +14,7 @@ ROLES = {
     "gpt2": "language-model",
     "llama": "language-model",
     "mood": "classifier",
+    "sentence": "text-encoder",
 }
 
 

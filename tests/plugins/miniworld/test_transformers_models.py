@@ -74,7 +74,14 @@ def test_the_judge_knows_captions_and_pictures():
     assert judge_figures(MODELS / "clip-judge")["clip-judge: right caption first among 256, of 100"] >= 85
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "mood", "clip-judge"])
+def test_paraphrases_lie_together():
+    """A caption's nearest of 256 is the other caption of its scene."""
+    from preimage_miniworld.training.figures import sentence_figures
+
+    assert sentence_figures(MODELS / "sentence")["sentence: right paraphrase first among 256"] >= 85
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mood", "clip-judge", "sentence"])
 def test_models_are_small_and_compute_in_single_precision(name):
     """Half precision on disk, single precision in memory, a few megabytes."""
     from safetensors.torch import load_file

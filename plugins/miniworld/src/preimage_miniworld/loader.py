@@ -12,7 +12,7 @@ from preimage_miniworld.config import MiniworldConfig
 
 __all__ = ["MODELS", "load"]
 
-MODELS = {"clip": "open_clip", "clip-judge": "hf", "gpt2": "hf", "llama": "hf", "mood": "hf"}
+MODELS = {"clip": "open_clip", "clip-judge": "hf", "gpt2": "hf", "llama": "hf", "mood": "hf", "sentence": "hf"}
 """Name of a bundled model to the loader of its format."""
 
 _DISTRIBUTIONS = {"open_clip": "preimage-open-clip", "hf": "preimage-transformers"}
