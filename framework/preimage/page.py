@@ -177,7 +177,7 @@ def _lead(results: Sequence[Result], n_pictures: int) -> str:
     pictures = "one picture" if n_pictures == 1 else f"{n_pictures} pictures"
     by = f", as {' and '.join(models)} sees {'it' if n_pictures == 1 else 'them'}" if models else ""
     return (
-        f"Prompts found for {pictures} by {', '.join(searches)}{by}. The loss is computed from each prompt as it "
+        f"Prompts found for {pictures} by {' and '.join(searches)}{by}. The loss is computed from each prompt as it "
         "reads here, typed in afresh; lower is better."
     )
 
