@@ -116,12 +116,21 @@ def _joined(
 
 
 def _large_enough(groups: list[_Group]) -> list[_Group]:
-    """Join small groups to the one that leaves earlier, of which every group has the beginning."""
+    """Join neighbouring groups until each is large enough; the earlier one's beginning is one of all of them."""
     kept: list[_Group] = []
-    for fork, members, shared in groups:
-        if kept and (len(members) < FEWEST_ROWS or len(kept[-1][1]) < FEWEST_ROWS):
-            earlier, others, theirs = kept.pop()
-            kept.append((earlier, np.concatenate([others, members]), np.concatenate([theirs, [earlier], shared])))
+    for group in groups:
+        if kept and len(kept[-1][1]) < FEWEST_ROWS:
+            kept[-1] = _together(kept[-1], group)
         else:
-            kept.append((fork, members, shared))
+            kept.append(group)
+    if len(kept) > 1 and len(kept[-1][1]) < FEWEST_ROWS:
+        last = kept.pop()
+        kept[-1] = _together(kept[-1], last)
     return kept
+
+
+def _together(earlier: _Group, later: _Group) -> _Group:
+    """Return two groups as one, which leaves where the earlier leaves."""
+    fork, rows, common = earlier
+    _, others, theirs = later
+    return fork, np.concatenate([rows, others]), np.concatenate([common, [fork], theirs])
