@@ -8,7 +8,7 @@ import itertools
 import json
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from preimage_miniworld.captions import caption
 from preimage_miniworld.scene import sample_scenes
@@ -44,7 +44,8 @@ def byte_level(folder: Path, size: int, seed: int = 0) -> "PreTrainedTokenizerBa
     trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, special_tokens=[end], show_progress=False)
     learner.train_from_iterator(_corpus(seed), trainer)
     learned = json.loads(learner.to_str())["model"]
-    merges = [tuple(pair) for pair in learned["merges"]]
+    # Pairs are what the class takes; it declares texts.
+    merges: Any = [tuple(pair) for pair in learned["merges"]]
     tokenizer = GPT2Tokenizer(
         vocab=learned["vocab"], merges=merges, unk_token=end, bos_token=end, eos_token=end, pad_token=end,
         model_max_length=CONTEXT_LENGTH,

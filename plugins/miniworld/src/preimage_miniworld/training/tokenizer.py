@@ -12,7 +12,7 @@ import random
 import re
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from preimage_miniworld.captions import caption
 from preimage_miniworld.scene import sample_scenes
@@ -61,14 +61,16 @@ def learn_tokenizer(folder: Path, seed: int = 0) -> "CLIPTokenizer":
     alphabet = _byte_alphabet()
     learner = Tokenizer(BPE(end_of_word_suffix="</w>"))
     learner.pre_tokenizer = pre_tokenizers.Whitespace()
-    merges = VOCABULARY_SIZE - 2 * len(alphabet) - 2
+    n_merges = VOCABULARY_SIZE - 2 * len(alphabet) - 2
     trainer = BpeTrainer(vocab_size=VOCABULARY_SIZE * 2, end_of_word_suffix="</w>", show_progress=False)
     learner.train_from_iterator(_corpus(seed), trainer)
-    learned = _merges_of(learner)[:merges]
+    learned = _merges_of(learner)[:n_merges]
     pieces = [*alphabet, *(letter + "</w>" for letter in alphabet)]
     pieces += ["".join(pair) for pair in learned]
     vocabulary = {piece: index for index, piece in enumerate([*pieces, _START, _END])}
-    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=learned, model_max_length=CONTEXT_LENGTH)
+    # Pairs are what the class takes; it declares texts.
+    merges: Any = learned
+    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=CONTEXT_LENGTH)
     tokenizer.save_pretrained(folder)
     # Readers older than tokenizer.json want these two.
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), "utf-8")
@@ -84,7 +86,7 @@ def _corpus(seed: int) -> list[str]:
     return [*captions, *(" ".join([word] * count) for word, count in prose_words().items())]
 
 
-def _merges_of(learner: "object") -> list[tuple[str, str]]:
+def _merges_of(learner: Any) -> list[tuple[str, str]]:
     model = json.loads(learner.to_str())["model"]
     return [tuple(pair) if isinstance(pair, list) else tuple(pair.split()) for pair in model["merges"]]
 
