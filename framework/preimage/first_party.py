@@ -10,7 +10,7 @@ _EXTRAS: dict[str, dict[str, tuple[str, ...]]] = {
         "blip2": ("blip2", "blip-2"),
         "counterfactual": ("counterfactual",),
         "gcg": ("gcg",),
-        "interrogator": ("interrogator", "clip-interrogator"),
+        "interrogator": ("interrogator", "clip-interrogator", "prune"),
         "pez": ("pez",),
         "random-search": ("random-search",),
     },

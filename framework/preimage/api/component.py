@@ -55,6 +55,7 @@ class Component:
     ======================  =========================================  ==================
     ``space``               text, features                             optimizer, objective, distance
     ``requires``            gradient, next-token                       optimizer
+    ``start``               required: it refines a given prompt        optimizer
     ``offers``              gradient, next-token                       objective
     ``role``                image-text-encoder, text-encoder, …        objective (needs), model (has)
     ``target``              image, text, label                         objective

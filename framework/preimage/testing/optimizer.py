@@ -162,6 +162,8 @@ def _run(
 ) -> _Run:
     """Run a new optimizer on a new toy; with `length` from random ids, without from where its options say."""
     problem = toy_problem(n_targets=n_targets, constraints=constraints)
+    if length is None and _refines(subject):
+        length = 3
     recorder = _Recorder(subject.build())
     tracks = [Track(target) for target in (range(n_targets) if targets is None else targets)]
     if length is not None:
@@ -171,6 +173,11 @@ def _run(
     budget = Budget(num_steps=steps, max_candidates=candidates, target_loss=target_loss, patience=patience)
     advance(problem, recorder, searches, budget)
     return _Run(problem, recorder, searches, tracks)
+
+
+def _refines(subject: OptimizerSubject) -> bool:
+    """Tell whether it only works on the prompts that it is given."""
+    return subject.component is not None and "required" in subject.component.trait("start")
 
 
 def _start(problem: Problem, target: int, length: int, seed: int) -> Best:
@@ -461,6 +468,8 @@ def _survives_a_vocabulary_of_one_token(subject: OptimizerSubject) -> None:
 @CHECKS.required(remedy="See that every position can change to every allowed token, and that better prompts are kept.")
 def _finds_the_best_of_all(subject: OptimizerSubject) -> None:
     """The best of all prompts of two tokens is found from one of several starts within 3,000 candidates."""
+    if _refines(subject):
+        raise NotApplicable("It refines the prompt that it is given (start:required) and does not look for others.")
     problem = toy_problem()
     ids, loss = brute_force(problem, length=2)
     (text,) = problem.space.decode(ids[None])
