@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from preimage.api import Template, TextSpace
 from preimage.errors import InputError
+from preimage.testing.tokenizers import CORPUS, STYLES, clip_style, gpt2_style
 from preimage.text_space import BoundTemplate, TokenizerSpace, template_ids
 
-CORPUS = [
-    "an image of a red circle, or a blue square on a hill",
-    "the quick brown fox jumps over the lazy dog and it's a small, striped triangle",
-    "a large yellow star above two green dots; behind them a dark sky",
-    "a photo of something soft and warm, in the style of an old painter",
-    "Red circles. Blue squares! An image of the hill? It's hers, not his.",
-    "wherever people wander they will remember what the water was like",
-] * 8
 TEMPLATES = [
     Template(),
     Template("an image of {optim_str}"),
@@ -29,71 +20,6 @@ TEMPLATES = [
     Template("{optim_str}, in the style of an old painter"),
     Template("{optim_str} or {optim_str}, not {optim_str}."),
 ]
-CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-
-
-def clip_style() -> Tokenizer:
-    """Byte-level BPE with word ends; as in CLIP every byte is a token, inside a word and at its end."""
-    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    learner.pre_tokenizer = pre_tokenizers.Whitespace()
-    trainer = trainers.BpeTrainer(vocab_size=250, end_of_word_suffix="</w>", show_progress=False)
-    learner.train_from_iterator([text.lower() for text in CORPUS], trainer)
-    merges = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    pieces = [*alphabet, *(letter + "</w>" for letter in alphabet), *("".join(pair) for pair in merges)]
-    special = ["<|startoftext|>", "<|endoftext|>"]
-    vocabulary = {piece: index for index, piece in enumerate([*pieces, *special])}
-    tokenizer = Tokenizer(models.BPE(vocabulary, merges, end_of_word_suffix="</w>", unk_token="<|endoftext|>"))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(CLIP_WORDS), behavior="removed", invert=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(special)
-    return tokenizer
-
-
-def gpt2_style() -> Tokenizer:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=450,
-        special_tokens=["<|endoftext|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(CORPUS, trainer)
-    return tokenizer
-
-
-def unigram_style() -> Tokenizer:
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=180, special_tokens=["<unk>", "</s>"], unk_token="<unk>", show_progress=False
-    )
-    tokenizer.train_from_iterator(CORPUS, trainer)
-    return tokenizer
-
-
-def word_piece_style() -> Tokenizer:
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=250, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]"], show_progress=False
-    )
-    tokenizer.train_from_iterator(CORPUS, trainer)
-    return tokenizer
-
-
-STYLES = {"clip": clip_style, "gpt2": gpt2_style, "unigram": unigram_style, "word-piece": word_piece_style}
 
 
 def space_over(tokenizer: Tokenizer, *, extra_rows: int = 0, **options: object) -> TokenizerSpace:
