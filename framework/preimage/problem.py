@@ -132,25 +132,27 @@ class Problem:
     def next_token_log_probs(self, prefixes: Tensor, target: Tensor) -> Tensor:
         """Return how likely each token is to follow, ``(B, V)``, under the terms that can tell.
 
-        The weighted log-probabilities of all language models over the searched space are added up.
+        Of several language models it is the geometric mean by their weights. How large the weights are together
+        says how much fluency counts in the loss, and does not flatten what a model knows.
 
         Raises:
             AssemblyError: no term can tell.
         """
-        total: Tensor | None = None
+        known: list[tuple[float, Tensor]] = []
         for term, bound in zip(self.terms, self._templates, strict=True):
-            if not isinstance(term.objective, NextTokenObjective) or not self._shares_space(term):
-                continue
-            lead = bound.prefix.to(prefixes.device).expand(len(prefixes), -1)
-            log_probs = term.objective.next_token_log_probs(torch.cat([lead, prefixes], dim=1), target)
-            total = log_probs * term.weight if total is None else total + log_probs * term.weight
-        if total is None:
+            if isinstance(term.objective, NextTokenObjective) and self._shares_space(term):
+                lead = bound.prefix.to(prefixes.device).expand(len(prefixes), -1)
+                log_probs = term.objective.next_token_log_probs(torch.cat([lead, prefixes], dim=1), target)
+                known.append((term.weight, log_probs))
+        if not known:
             message = (
                 f"None of the terms {[term.name for term in self.terms]} knows what is likely to follow a text in "
                 f"the tokens of {self.space.name}: add an objective of a language model with that tokenizer."
             )
             raise AssemblyError(message)
-        return total
+        scale = sum(abs(weight) for weight, _ in known) or 1.0
+        mean = torch.stack([log_probs * (weight / scale) for weight, log_probs in known]).sum(dim=0)
+        return torch.log_softmax(mean, dim=1)
 
     def score_texts(self, texts: Sequence[str], target: Tensor) -> Evaluation:
         """Score prompts as texts, each typed into the templates afresh: the public value of a prompt.

@@ -257,6 +257,30 @@ def test_what_is_likely_to_follow_comes_from_the_terms_that_know():
         problem_of(Mute(toy_tokens())).next_token_log_probs(PROMPTS, FIRST)
 
 
+@pytest.mark.parametrize("weight", [0.02, 1.0, 30.0])
+def test_a_weight_does_not_change_what_a_language_model_knows(weight):
+    """It says how much the term counts in the loss."""
+    objective = ToyObjective(toy_tokens())
+    problem = Problem(SearchSpace(objective.space), [BoundTerm("toy", objective, weight)])
+    empty = torch.empty(1, 0, dtype=torch.int64)
+    known = objective.next_token_log_probs(empty, FIRST[:1])
+    torch.testing.assert_close(problem.next_token_log_probs(empty, FIRST[:1]), known)
+
+
+def test_two_language_models_have_a_say_by_their_weights():
+    """The geometric mean, and still probabilities."""
+    tokens = toy_tokens()
+    first, second = ToyObjective(tokens, seed=1), ToyObjective(tokens, seed=2)
+    problem = Problem(SearchSpace(tokens), [BoundTerm("a", first, 3.0), BoundTerm("b", second, 1.0)])
+    empty = torch.empty(1, 0, dtype=torch.int64)
+
+    mixed = problem.next_token_log_probs(empty, FIRST[:1]).exp()
+
+    one, other = (known.next_token_log_probs(empty, FIRST[:1]).exp() for known in (first, second))
+    expected = one**0.75 * other**0.25
+    torch.testing.assert_close(mixed, expected / expected.sum())
+
+
 def test_constraints_take_words_away():
     """Banned words are never proposed; of allowed words nothing else is."""
     tokens = toy_tokens()

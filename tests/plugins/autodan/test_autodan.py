@@ -372,18 +372,6 @@ def test_a_prompt_that_would_not_fit_is_refused_at_the_start(words):
         AutoDAN(AutoDANConfig(prompt_length=17)).start(words(5).space, generator(), None)
 
 
-def test_the_weight_of_the_language_model_does_not_change_what_is_likely(words):
-    """Its log-probabilities are selected by as the model tells them."""
-    toy = words(20)
-    optimizer = AutoDAN(AutoDANConfig())
-    start = optimizer.start(toy.space, generator(), None)
-    log_probs = torch.log_softmax(torch.randn(1, 23, generator=generator(), dtype=torch.float64), dim=1)
-    whole, part = (optimizer.opened(toy.space, start, weight * log_probs) for weight in (1.0, 0.02))
-
-    torch.testing.assert_close(part.log_probs, whole.log_probs)
-    torch.testing.assert_close(whole.log_probs, log_probs[:, :20])
-
-
 def test_what_is_impossible_is_a_last_choice(words):
     """Log-probabilities of minus infinity neither end the search nor make it draw nonsense."""
     toy = words(6)

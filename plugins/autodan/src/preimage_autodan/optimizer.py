@@ -10,7 +10,7 @@ import torch
 from preimage.api import Gradients, Losses, NextTokens
 from preimage.candidates import lowest
 from preimage.start import initial_ids
-from preimage_autodan.probabilities import normalised, standardised
+from preimage_autodan.scale import standardised
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -149,7 +149,7 @@ class AutoDAN:
 
     def opened(self, space: SearchSpace, state: AutoDANState, log_probs: Tensor) -> AutoDANState:
         """Return the state that knows how likely each token is, from ``(K, V)``, with the likeliest as dummies."""
-        known = normalised(log_probs.clamp(min=_IMPOSSIBLE))[:, space.allowed_ids].clamp(min=_IMPOSSIBLE)
+        known = log_probs.double()[:, space.allowed_ids].clamp(min=_IMPOSSIBLE)
         dummy = [self._readable(space, prompt, row, 1) for prompt, row in zip(state.prompts, known, strict=True)]
         return attrs.evolve(state, log_probs=known, scores=torch.full_like(known, -torch.inf), dummy=torch.cat(dummy))
 
