@@ -482,18 +482,22 @@ class TestInterruption:
         """Ctrl-C prints the best prompt with exit code 130, and the run goes on from its checkpoint as if unbroken."""
         file = tmp_path / "run"
         command = [sys.executable, "-m", "preimage.cli", "invert", picture, *QUICK, "--num-steps", "100000"]
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [*command, "--checkpoint", str(file), "--json", "--progress"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        assert process.stderr is not None
-        first = process.stderr.readline()
-        assert "step 1" in first
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=120)
+            # A shell that starts the tests in its background hands down that Ctrl-C is to be ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        ) as process:
+            try:
+                assert process.stderr is not None
+                assert "step 1" in process.stderr.readline()
+                process.send_signal(signal.SIGINT)
+                out, err = process.communicate(timeout=120)
+            finally:
+                process.kill()
         assert process.returncode == 130
         assert "Traceback" not in err
         stopped = Result.from_json(out)
