@@ -2,8 +2,9 @@
 
 A plugin is a module with some of these functions, each marked with `hookimpl`, that an entry point of the group
 ``preimage.plugins`` names. Hooks are for registration and for observation, never for computation: each
-``provide_…`` hook is called once per catalogue, each observer at most once per step. Implementations have exactly
-the parameters of the specification or fewer, without defaults, and return tuples.
+``provide_…`` hook is called once per catalogue, each observer at most once per step. Implementations are plain
+functions, never wrappers or generators, with exactly the parameters of the specification or fewer and without
+defaults; those that provide something return tuples.
 """
 
 from __future__ import annotations
