@@ -146,6 +146,8 @@ def _alternative(catalogue: Catalogue, objectives: Mapping[str, Component]) -> s
     fitting = []
     for name in catalogue.names("optimizer"):
         component = catalogue.describe("optimizer", name).component
+        if "required" in component.trait("start"):
+            continue
         needs_gradient = "gradient" in component.trait("requires")
         needs_next = "next-token" in component.trait("requires")
         if (
