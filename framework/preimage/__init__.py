@@ -14,7 +14,9 @@ this package imports neither torch nor numpy.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from preimage._lazy import lazy
 
 if TYPE_CHECKING:
     from preimage._catalogue import Catalogue, catalogue
@@ -66,16 +68,8 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Lazily, so that `preimage --help` and a plugin's light module do not pay for what they do not use.
-    if name not in _HOMES:
-        message = f"module 'preimage' has no attribute {name!r}"
-        raise AttributeError(message)
-    from importlib import import_module
-
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+# `preimage --help` and a plugin's light module do not pay for what they do not use.
+__getattr__ = lazy(__name__, _HOMES, globals())
 
 
 def __dir__() -> list[str]:

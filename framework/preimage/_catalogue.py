@@ -31,12 +31,12 @@ from preimage.settings import Settings, read_settings
 
 __all__ = ["Catalogue", "catalogue"]
 
-_PROTOCOLS: dict[str, type] = {
-    "optimizer": api.Optimizer,
-    "objective": api.Objective,
-    "adapter": api.EmbeddingAdapter,
-    "distance": api.Distance,
-    "executor": api.Executor,
+_PROTOCOLS = {
+    "optimizer": "Optimizer",
+    "objective": "Objective",
+    "adapter": "EmbeddingAdapter",
+    "distance": "Distance",
+    "executor": "Executor",
 }
 
 
@@ -224,7 +224,7 @@ class Catalogue:
         with attributed(provider, "building"):
             built = target(config, **(parts or {}))
         if kind in _PROTOCOLS:
-            _check_contract(provider, built, _PROTOCOLS[kind])
+            _check_contract(provider, built, getattr(api, _PROTOCOLS[kind]))
         return built
 
     def load_model(

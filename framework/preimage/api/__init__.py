@@ -1,28 +1,71 @@
 """The contracts between Preimage and its plugins: protocols and frozen records, one noun a module.
 
 Nothing here imports torch. Tensors appear in annotations only, and every docstring names their axes.
+Names are looked up when they are first used: a plugin that declares components pays for no protocols.
 """
 
-from preimage.api.adapter import EmbeddingAdapter
-from preimage.api.component import API, KINDS, Component, Finding
-from preimage.api.distance import Distance
-from preimage.api.events import RunEvent, Spent, StepEvent
-from preimage.api.executor import Executor, SupportsResult
-from preimage.api.hooks import hookimpl
-from preimage.api.model import (
-    ROLES,
-    Captioner,
-    Classifier,
-    ImageGenerator,
-    ImageTextEncoder,
-    LanguageModel,
-    Model,
-    TextEncoder,
-)
-from preimage.api.objective import GradientObjective, NextTokenObjective, Objective
-from preimage.api.optimizer import Gradients, Losses, NextTokens, Optimizer, Request, State, Step
-from preimage.api.space import FeatureSpace, TextSpace
-from preimage.api.template import SLOT, Template
+from typing import TYPE_CHECKING
+
+from preimage._lazy import lazy
+
+if TYPE_CHECKING:
+    from preimage.api.adapter import EmbeddingAdapter
+    from preimage.api.component import API, KINDS, Component, Finding
+    from preimage.api.distance import Distance
+    from preimage.api.events import RunEvent, Spent, StepEvent
+    from preimage.api.executor import Executor, SupportsResult
+    from preimage.api.hooks import hookimpl
+    from preimage.api.model import (
+        ROLES,
+        Captioner,
+        Classifier,
+        ImageGenerator,
+        ImageTextEncoder,
+        LanguageModel,
+        Model,
+        TextEncoder,
+    )
+    from preimage.api.objective import GradientObjective, NextTokenObjective, Objective
+    from preimage.api.optimizer import Gradients, Losses, NextTokens, Optimizer, Request, State, Step
+    from preimage.api.space import FeatureSpace, TextSpace
+    from preimage.api.template import SLOT, Template
+
+_HOMES = {
+    "API": "preimage.api.component",
+    "Captioner": "preimage.api.model",
+    "Classifier": "preimage.api.model",
+    "Component": "preimage.api.component",
+    "Distance": "preimage.api.distance",
+    "EmbeddingAdapter": "preimage.api.adapter",
+    "Executor": "preimage.api.executor",
+    "FeatureSpace": "preimage.api.space",
+    "Finding": "preimage.api.component",
+    "GradientObjective": "preimage.api.objective",
+    "Gradients": "preimage.api.optimizer",
+    "ImageGenerator": "preimage.api.model",
+    "ImageTextEncoder": "preimage.api.model",
+    "KINDS": "preimage.api.component",
+    "LanguageModel": "preimage.api.model",
+    "Losses": "preimage.api.optimizer",
+    "Model": "preimage.api.model",
+    "NextTokenObjective": "preimage.api.objective",
+    "NextTokens": "preimage.api.optimizer",
+    "Objective": "preimage.api.objective",
+    "Optimizer": "preimage.api.optimizer",
+    "ROLES": "preimage.api.model",
+    "Request": "preimage.api.optimizer",
+    "RunEvent": "preimage.api.events",
+    "SLOT": "preimage.api.template",
+    "Spent": "preimage.api.events",
+    "State": "preimage.api.optimizer",
+    "Step": "preimage.api.optimizer",
+    "StepEvent": "preimage.api.events",
+    "SupportsResult": "preimage.api.executor",
+    "Template": "preimage.api.template",
+    "TextEncoder": "preimage.api.model",
+    "TextSpace": "preimage.api.space",
+    "hookimpl": "preimage.api.hooks",
+}
 
 __all__ = [
     "API",
@@ -60,3 +103,5 @@ __all__ = [
     "TextSpace",
     "hookimpl",
 ]
+
+__getattr__ = lazy(__name__, _HOMES, globals())
