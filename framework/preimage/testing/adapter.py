@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import torch
 
 from preimage._loading import missing_members
 from preimage.api import EmbeddingAdapter
-from preimage.testing.check import Check, CheckList, Report, Violation, report_on
+from preimage.testing.check import CheckList, Report, Violation, report_given
 from preimage.testing.process import untouched
 from preimage.testing.toy import WORDS, toy_tokens
 
@@ -84,15 +84,16 @@ def check_adapter(
         ConformanceError: a required check failed.
         UnknownNameError: the catalogue has no such adapter.
     """
-    if not isinstance(adapter, str):
-        name = getattr(adapter, "__name__", type(adapter).__name__)
-        plan: list[tuple[Sequence[Check], Any]] = [(tuple(CHECKS), AdapterSubject(name, adapter))]
-    else:
-        from preimage.testing.component import plan_for
-
-        name, plan = plan_for("adapter", adapter, options, catalogue)
-    report = report_on(name, plan, expected_failures)
-    return report.require() if strict else report
+    return report_given(
+        "adapter",
+        adapter,
+        CHECKS,
+        AdapterSubject,
+        options=options,
+        expected_failures=expected_failures,
+        strict=strict,
+        catalogue=catalogue,
+    )
 
 
 def subject_of(name: str, options: Mapping[str, Any], catalogue: Catalogue) -> AdapterSubject:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from preimage.errors import OptionError, PluginError, nearest
+
+if TYPE_CHECKING:
+    from preimage._catalogue import Catalogue
 
 __all__ = [
     "Check",
@@ -22,6 +25,7 @@ __all__ = [
     "Status",
     "Violation",
     "examine",
+    "report_given",
     "report_on",
 ]
 
@@ -256,6 +260,46 @@ def _described(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{': ' + text if text else ''}{place}"
+
+
+def report_given(
+    kind: str,
+    given: str | Callable[..., Any],
+    checks: Iterable[Check],
+    subject: Callable[[str, Callable[..., Any]], Any],
+    *,
+    options: Mapping[str, Any] | None,
+    expected_failures: Mapping[str, str] | None,
+    strict: bool,
+    catalogue: Catalogue | None,
+) -> Report:
+    """Check what somebody hands over: the name of a component, or a function that builds one anew.
+
+    Arguments:
+        kind: of the component.
+        given: its name in the catalogue, or the function.
+        checks: of the kind.
+        subject: makes what the checks look at from a name for people and the function.
+        options: of a component given by name, which is checked as a component, too.
+        expected_failures: check id to the reason why it may fail.
+        strict: raise where a required check fails, instead of only reporting it.
+        catalogue: where the name is looked up; the installed plugins without it.
+
+    Raises:
+        ConformanceError: a required check failed.
+        UnknownNameError: the catalogue has no such component.
+    """
+    plan: list[tuple[Iterable[Check], Any]]
+    if isinstance(given, str):
+        from preimage.testing.component import plan_for
+
+        name, found = plan_for(kind, given, options, catalogue)
+        plan = [*found]
+    else:
+        name = getattr(given, "__name__", type(given).__name__)
+        plan = [(tuple(checks), subject(name, given))]
+    report = report_on(name, plan, expected_failures)
+    return report.require() if strict else report
 
 
 def report_on(

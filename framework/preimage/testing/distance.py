@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -10,7 +10,7 @@ import torch
 
 from preimage._loading import missing_members
 from preimage.api import Distance
-from preimage.testing.check import Check, CheckList, NotApplicable, Report, Violation, report_on
+from preimage.testing.check import CheckList, NotApplicable, Report, Violation, report_given
 from preimage.testing.process import untouched
 from preimage.testing.toy import WORDS
 from preimage.testing.toy_models import toy_pictures
@@ -68,15 +68,16 @@ def check_distance(
         ConformanceError: a required check failed.
         UnknownNameError: the catalogue has no such distance.
     """
-    if not isinstance(distance, str):
-        name = getattr(distance, "__name__", type(distance).__name__)
-        plan: list[tuple[Sequence[Check], Any]] = [(tuple(CHECKS), DistanceSubject(name, distance))]
-    else:
-        from preimage.testing.component import plan_for
-
-        name, plan = plan_for("distance", distance, options, catalogue)
-    report = report_on(name, plan, expected_failures)
-    return report.require() if strict else report
+    return report_given(
+        "distance",
+        distance,
+        CHECKS,
+        DistanceSubject,
+        options=options,
+        expected_failures=expected_failures,
+        strict=strict,
+        catalogue=catalogue,
+    )
 
 
 def subject_of(name: str, options: Mapping[str, Any], catalogue: Catalogue) -> DistanceSubject:

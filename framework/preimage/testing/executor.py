@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import attrs
 
 from preimage._loading import missing_members
 from preimage.api import Executor, SupportsResult
-from preimage.testing.check import Check, CheckList, NotApplicable, Report, Violation, report_on
+from preimage.testing.check import CheckList, NotApplicable, Report, Violation, report_given
 
 if TYPE_CHECKING:
     from preimage._catalogue import Catalogue
@@ -82,15 +82,16 @@ def check_executor(
         ConformanceError: a required check failed.
         UnknownNameError: the catalogue has no such executor.
     """
-    if not isinstance(executor, str):
-        name = getattr(executor, "__name__", type(executor).__name__)
-        plan: list[tuple[Sequence[Check], Any]] = [(tuple(CHECKS), ExecutorSubject(name, executor))]
-    else:
-        from preimage.testing.component import plan_for
-
-        name, plan = plan_for("executor", executor, options, catalogue)
-    report = report_on(name, plan, expected_failures)
-    return report.require() if strict else report
+    return report_given(
+        "executor",
+        executor,
+        CHECKS,
+        ExecutorSubject,
+        options=options,
+        expected_failures=expected_failures,
+        strict=strict,
+        catalogue=catalogue,
+    )
 
 
 def subject_of(name: str, options: Mapping[str, Any], catalogue: Catalogue) -> ExecutorSubject:

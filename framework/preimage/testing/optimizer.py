@@ -21,7 +21,7 @@ from preimage.loop import advance, begin
 from preimage.search import Search
 from preimage.search_space import Constraints
 from preimage.start import random_ids
-from preimage.testing.check import Check, CheckList, NotApplicable, Report, Violation, report_on
+from preimage.testing.check import CheckList, NotApplicable, Report, Violation, report_given
 from preimage.testing.process import untouched
 from preimage.testing.toy import WORDS, brute_force, toy_problem
 from preimage.track import Best, Track
@@ -80,15 +80,16 @@ def check_optimizer(
     >>> check_optimizer(HillClimb).ok
     True
     """
-    if not isinstance(optimizer, str):
-        name = getattr(optimizer, "__name__", type(optimizer).__name__)
-        plan: list[tuple[Sequence[Check], Any]] = [(tuple(CHECKS), OptimizerSubject(name, optimizer))]
-    else:
-        from preimage.testing.component import plan_for
-
-        name, plan = plan_for("optimizer", optimizer, options, catalogue)
-    report = report_on(name, plan, expected_failures)
-    return report.require() if strict else report
+    return report_given(
+        "optimizer",
+        optimizer,
+        CHECKS,
+        OptimizerSubject,
+        options=options,
+        expected_failures=expected_failures,
+        strict=strict,
+        catalogue=catalogue,
+    )
 
 
 def subject_of(name: str, options: Mapping[str, Any], catalogue: Catalogue) -> OptimizerSubject:
