@@ -8,7 +8,13 @@ _EXTRAS: dict[str, dict[str, tuple[str, ...]]] = {
     "optimizer": {
         "autodan": ("autodan",),
         "blip2": ("blip2", "blip-2"),
-        "counterfactual": ("counterfactual",),
+        "counterfactual": (
+            "counterfactual-blackbox",
+            "counterfactual-draw",
+            "counterfactual-evolution",
+            "counterfactual-gradient",
+            "counterfactual-linear",
+        ),
         "gcg": ("gcg",),
         "interrogator": ("interrogator", "clip-interrogator", "prune"),
         "pez": ("pez",),

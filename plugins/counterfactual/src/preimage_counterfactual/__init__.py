@@ -1,0 +1,22 @@
+"""Counterfactual explanations of decisions about rows of a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+__version__ = "0.1.0"
+
+__all__: list[str] = []
+
+_HOMES: dict[str, str] = {}
+
+
+def __getattr__(name: str) -> Any:
+    # Lazily, because listing plugins imports this package and must not import torch.
+    if name not in _HOMES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,1 @@
+"""Distances between rows of features, one family a module."""

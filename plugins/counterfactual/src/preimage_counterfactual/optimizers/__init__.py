@@ -1,0 +1,1 @@
+"""Searches for counterfactual rows, one a module."""
