@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import CLIPModel, PreTrainedTokenizerBase
 
-__all__ = ["JudgeTraining", "train_judge"]
+__all__ = ["JudgeTraining", "train_judge", "waves"]
 
 _MEAN, _STD = [0.5, 0.5, 0.5], [0.25, 0.25, 0.25]
 _PATCH = 8
@@ -116,11 +116,11 @@ def _model(settings: JudgeTraining, tokenizer: "PreTrainedTokenizerBase") -> "CL
     # Waves in both directions tell the patches apart from the first step; noise would have to learn to.
     with torch.no_grad():
         places = model.vision_model.embeddings.position_embedding.weight
-        places[1:] = 0.2 * _waves(IMAGE_SIZE // _PATCH, settings.width)
+        places[1:] = 0.2 * waves(IMAGE_SIZE // _PATCH, settings.width)
     return model
 
 
-def _waves(side: int, width: int) -> "torch.Tensor":
+def waves(side: int, width: int) -> "torch.Tensor":
     """Return sines and cosines of row and column of each patch, (side * side, width)."""
     import torch
 

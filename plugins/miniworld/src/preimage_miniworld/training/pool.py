@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Pool", "load_pool", "sibling", "tokenised"]
+__all__ = ["Pool", "load_pool", "paired_scenes", "sibling", "tokenised"]
 
 _CHUNK = 500
 
@@ -86,7 +86,7 @@ def load_pool(folder: Path, size: int, texts: int, seed: int, junk: list[str]) -
     finished = folder / "pool.json"
     if not (finished.exists() and json.loads(finished.read_text())["recipe"] == recipe):
         folder.mkdir(parents=True, exist_ok=True)
-        scenes = _paired_scenes(size, seed)
+        scenes = paired_scenes(size, seed)
         chunks = [scenes[start : start + _CHUNK] for start in range(0, size, _CHUNK)]
         jobs = [(chunk, f"{seed}/{index}", texts, junk) for index, chunk in enumerate(chunks)]
         with ProcessPoolExecutor(min(os.cpu_count() or 1, 8)) as workers:
@@ -107,7 +107,7 @@ def load_pool(folder: Path, size: int, texts: int, seed: int, junk: list[str]) -
     )
 
 
-def _paired_scenes(size: int, seed: int) -> list[Scene]:
+def paired_scenes(size: int, seed: int) -> list[Scene]:
     rng = random.Random(seed)
     firsts = itertools.islice(sample_scenes("train", seed), size // 2)
     return list(itertools.chain.from_iterable((one, sibling(one, rng)) for one in firsts))
