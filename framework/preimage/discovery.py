@@ -16,12 +16,16 @@ from typing import NamedTuple
 
 import entrypoints  # type: ignore[import-untyped, unused-ignore]
 
-__all__ = ["COMMANDS", "PLUGINS", "Discovery", "Entry", "Malformed", "Shadowed", "discover", "normalise"]
+__all__ = ["COMMANDS", "PICTURES", "PLUGINS", "Discovery", "Entry", "Malformed", "Shadowed", "discover", "normalise"]
 
 PLUGINS = "preimage.plugins"
 """The entry-point group of plugins: name -> module."""
 COMMANDS = "preimage.commands"
 """The entry-point group of subcommands: name -> module:function."""
+PICTURES = "preimage.pictures"
+"""The entry-point group of pictures for studies: name -> module:function, see `preimage.api.Pictures`."""
+
+_GROUPS = (PLUGINS, COMMANDS, PICTURES)
 
 _VALUE = re.compile(r"(?P<module>\w+(\.\w+)*)(:(?P<attribute>\w+(\.\w+)*))?\s*(\[.*\])?$")
 
@@ -35,7 +39,7 @@ class Entry(NamedTuple):
     name: str
     module: str
     attribute: str = ""
-    """What stands behind the colon; empty for plugins, the function for commands."""
+    """What stands behind the colon; empty for plugins, the function for commands and pictures."""
     path: str = ""
     """The file that holds the line."""
     problem: str = ""
@@ -70,6 +74,7 @@ class Discovery(NamedTuple):
     plugins: tuple[Entry, ...]
     """Sorted by distribution and name, so that two machines agree."""
     commands: tuple[Entry, ...]
+    pictures: tuple[Entry, ...]
     malformed: tuple[Malformed, ...]
     shadowed: tuple[Shadowed, ...]
     leftovers: tuple[str, ...]
@@ -77,7 +82,7 @@ class Discovery(NamedTuple):
 
 
 class _Advert(NamedTuple):
-    """What one distribution says in our two groups, in the order of its file."""
+    """What one distribution says in our groups, in the order of its file."""
 
     distribution: str
     version: str
@@ -117,6 +122,7 @@ def discover(path: Sequence[str] | None = None) -> Discovery:
     return Discovery(
         plugins=tuple(sorted(entry for group, entry in entries if group == PLUGINS)),
         commands=tuple(sorted(entry for group, entry in entries if group == COMMANDS)),
+        pictures=tuple(sorted(entry for group, entry in entries if group == PICTURES)),
         malformed=tuple(sorted(malformed)),
         shadowed=tuple(sorted(shadowed)),
         leftovers=tuple(sorted(leftovers)),
@@ -130,7 +136,7 @@ def _in_folder(folder: str, malformed: list[Malformed]) -> list[_Advert]:
         for config, distribution in entrypoints.iter_files_distros([folder], repeated_distro="all"):
             lines = tuple(
                 (group, name, value)
-                for group in (PLUGINS, COMMANDS)
+                for group in _GROUPS
                 if config.has_section(group)
                 for name, value in config.items(group, raw=True)
             )
@@ -227,7 +233,7 @@ def _lenient(text: str) -> Iterator[tuple[str, str, str]]:
     for line in map(str.strip, text.splitlines()):
         if line.startswith("[") and line.endswith("]"):
             group = line[1:-1].strip()
-        elif group in (PLUGINS, COMMANDS) and line and line[0] not in "#;":
+        elif group in _GROUPS and line and line[0] not in "#;":
             name, _, value = line.partition("=")
             yield group, name.strip(), value.strip()
 
@@ -262,8 +268,9 @@ def _problem(group: str, name: str, value: str, match: re.Match[str] | None, tim
         return f"the entry point {f'{name} = {value}'!r} in [{group}] does not name {wanted}"
     if group == PLUGINS and match["attribute"]:
         return f"the entry point {name!r} names the object {value!r}, but a plugin is {wanted}"
-    if group == COMMANDS and not match["attribute"]:
-        return f"the entry point {name!r} names the module {value!r}, but a command is {wanted}"
+    if group != PLUGINS and not match["attribute"]:
+        what = "a command is" if group == COMMANDS else "pictures come from"
+        return f"the entry point {name!r} names the module {value!r}, but {what} {wanted}"
     return ""
 
 

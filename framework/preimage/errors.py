@@ -14,6 +14,8 @@ the builtin that a caller would catch without knowing Preimage::
     ├── CheckpointError        ValueError       a saved run that does not belong to this one
     ├── NonFiniteLossError     ArithmeticError  an objective answered NaN or infinity
     ├── CapacityError          MemoryError      not even one candidate fits into memory
+    ├── StorageError           OSError          a study's folder that cannot be written to any more
+    ├── WorkerError            RuntimeError     a process died of the work it was given
     ├── MissingDependencyError ImportError      a package that is needed is not installed
     └── PluginError            RuntimeError     a plugin broke its contract
 """
@@ -31,7 +33,9 @@ __all__ = [
     "OptionError",
     "PluginError",
     "PreimageError",
+    "StorageError",
     "UnknownNameError",
+    "WorkerError",
     "nearest",
 ]
 
@@ -78,6 +82,14 @@ class NonFiniteLossError(PreimageError, ArithmeticError):
 
 class CapacityError(PreimageError, MemoryError):
     """Not even one candidate fits into memory."""
+
+
+class StorageError(PreimageError, OSError):
+    """A study's folder cannot be written to any more."""
+
+
+class WorkerError(PreimageError, RuntimeError):
+    """The process that was given some work died of it, each time anew."""
 
 
 class MissingDependencyError(PreimageError, ImportError):

@@ -39,6 +39,7 @@ _EXTRAS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "executor": {"dask": ("dask",)},
     "command": {"fuse": ("adapt",), "miniworld": ("miniworld",)},
+    "pictures": {"miniworld": ("miniworld",)},
     "observer": {"tensorboard": ("tensorboard",)},
 }
 

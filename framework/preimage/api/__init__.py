@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         ROLES,
         Captioner,
         Classifier,
+        Denoiser,
         ImageGenerator,
         ImageTextEncoder,
         LanguageModel,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     )
     from preimage.api.objective import GradientObjective, NextTokenObjective, Objective
     from preimage.api.optimizer import Gradients, Losses, NextTokens, Optimizer, Request, State, Step
+    from preimage.api.pictures import Picture, Pictures
     from preimage.api.space import FeatureSpace, TextSpace
     from preimage.api.template import SLOT, Template
 
@@ -35,6 +37,7 @@ _HOMES = {
     "Captioner": "preimage.api.model",
     "Classifier": "preimage.api.model",
     "Component": "preimage.api.component",
+    "Denoiser": "preimage.api.model",
     "Distance": "preimage.api.distance",
     "EmbeddingAdapter": "preimage.api.adapter",
     "Executor": "preimage.api.executor",
@@ -52,6 +55,8 @@ _HOMES = {
     "NextTokens": "preimage.api.optimizer",
     "Objective": "preimage.api.objective",
     "Optimizer": "preimage.api.optimizer",
+    "Picture": "preimage.api.pictures",
+    "Pictures": "preimage.api.pictures",
     "ROLES": "preimage.api.model",
     "Request": "preimage.api.optimizer",
     "RunEvent": "preimage.api.events",
@@ -75,6 +80,7 @@ __all__ = [
     "Captioner",
     "Classifier",
     "Component",
+    "Denoiser",
     "Distance",
     "EmbeddingAdapter",
     "Executor",
@@ -91,6 +97,8 @@ __all__ = [
     "NextTokens",
     "Objective",
     "Optimizer",
+    "Picture",
+    "Pictures",
     "Request",
     "RunEvent",
     "Spent",

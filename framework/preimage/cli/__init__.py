@@ -43,7 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 _EXIT_CODES: tuple[tuple[tuple[type[BaseException], ...], int], ...] = (
     ((errors.PluginError, errors.MissingDependencyError), 3),
-    ((errors.NonFiniteLossError, errors.CapacityError), 1),
+    ((errors.NonFiniteLossError, errors.CapacityError, errors.StorageError, errors.WorkerError), 1),
     ((errors.PreimageError,), 2),
 )
 
