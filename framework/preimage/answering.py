@@ -15,7 +15,7 @@ from preimage.track import Best, Track
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from preimage.budget import Budget
+    from preimage.budget import Limits
     from preimage.problem import Evaluation, Problem
     from preimage.search import Search
 
@@ -69,13 +69,13 @@ def read_request(optimizer: Optimizer[Any], search: Search, request: object) -> 
     return Asked(search, request, rows, run.to(rows.device), live)
 
 
-def answer(problem: Problem, asked: Sequence[Asked], budget: Budget) -> Iterator[tuple[Asked, Any]]:
+def answer(problem: Problem, asked: Sequence[Asked], limits: Limits) -> Iterator[tuple[Asked, Any]]:
     """Yield the answer to each of `asked`, all of one kind; None where the budget is at its end."""
     if isinstance(asked[0].request, NextTokens):
         yield from _next_tokens(problem, asked)
         return
     with_gradient = isinstance(asked[0].request, Gradients)
-    granted = [_granted(item, budget) for item in asked]
+    granted = [_granted(item, limits) for item in asked]
     rows = torch.cat([item.rows[mask] for item, mask in zip(asked, granted, strict=True)])
     target = torch.cat([item.target[mask] for item, mask in zip(asked, granted, strict=True)])
     if not len(rows):
@@ -105,13 +105,13 @@ def _next_tokens(problem: Problem, asked: Sequence[Asked]) -> Iterator[tuple[Ask
         yield item, log_probs
 
 
-def _granted(item: Asked, budget: Budget) -> Tensor:
+def _granted(item: Asked, limits: Limits) -> Tensor:
     """Return which rows the budget still pays for, bool ``(B,)``."""
     granted = torch.ones(len(item.rows), dtype=torch.bool, device=item.rows.device)
     for index, track in enumerate(item.search.tracks):
         if not item.live[index]:
             continue
-        left = budget.candidates_left(track.spent_in_stage)
+        left = limits.candidates_left(track)
         mine = item.run == index
         if left is not None and int(mine.sum()) > left:
             granted &= ~mine | (mine.cumsum(0) <= left)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from preimage.api.events import Spent
 from preimage.errors import BudgetError
 
-__all__ = ["Budget"]
+if TYPE_CHECKING:
+    from preimage.track import Track
+
+__all__ = ["Budget", "Limits"]
 
 
 def _positive(_budget: Budget, attribute: attrs.Attribute[Any], value: float | None) -> None:
@@ -81,3 +84,25 @@ class Budget:
     def describe(self) -> str:
         """Return the limits that are set, for tables and messages."""
         return ", ".join(f"{name}={value}" for name, value in self.to_dict().items())
+
+
+@attrs.frozen
+class Limits:
+    """What a run may spend: in its stage, and in all stages together."""
+
+    stage: Budget
+    total: Budget | None = None
+
+    def spent_by(self, track: Track) -> str | None:
+        """Return which limit a run has reached, or None."""
+        reached = self.stage.spent_by(track.step, track.spent_in_stage)
+        if reached is None and self.total is not None:
+            return self.total.spent_by(len(track.trajectory), track.spent)
+        return reached
+
+    def candidates_left(self, track: Track) -> int | None:
+        """Return how many more candidates a run may have scored, or None for any number."""
+        left = [self.stage.candidates_left(track.spent_in_stage)]
+        if self.total is not None:
+            left.append(self.total.candidates_left(track.spent))
+        return min((number for number in left if number is not None), default=None)

@@ -71,6 +71,7 @@ def execute(
                 optimizer,
                 searches,
                 pipeline.stages[stage].budget,
+                total=pipeline.budget,
                 listeners=heard,
                 after_step=save.step if checkpoint is not None else None,
             )
@@ -141,6 +142,7 @@ def _identity(assembly: Assembly, seed: int) -> str:
     recipe = _recipe(assembly)
     for stage in recipe.get("stages", ()):
         stage.pop("budget", None)
+    recipe.pop("budget", None)
     # Live objects are told apart by what they show of themselves.
     live = [repr(getattr(optimizer, "config", type(optimizer))) for optimizer in assembly.optimizers]
     targets = [attrs.asdict(target) for target in assembly.targets]

@@ -11,6 +11,7 @@ import torch
 
 from preimage.answering import answer, read_back, read_request
 from preimage.api.events import StepEvent
+from preimage.budget import Limits
 from preimage.errors import PluginError
 from preimage.search import Search
 
@@ -67,6 +68,7 @@ def advance(
     searches: Sequence[Search],
     budget: Budget,
     *,
+    total: Budget | None = None,
     listeners: Sequence[Listener] = (),
     after_step: Callable[[], object] | None = None,
 ) -> None:
@@ -80,16 +82,18 @@ def advance(
         optimizer: what searches.
         searches: from `begin`, or restored from a checkpoint.
         budget: of this stage, per run.
+        total: of all stages together, per run.
         listeners: told after each step; no event is made when there are none.
         after_step: called at the end of each step, when everything can be saved.
     """
-    _stop_where_due(searches, budget)
+    limits = Limits(budget, total)
+    _stop_where_due(searches, limits)
     while running := [search for search in searches if search.running]:
         started = time.perf_counter()
         before = {id(search): [rng.get_state() for rng in search.rngs] for search in running}
         finished: dict[int, Any] = {}
         try:
-            finished = _step(problem, optimizer, running, budget)
+            finished = _step(problem, optimizer, running, limits)
         finally:
             # Also when Ctrl-C comes in the middle of a forward pass: the step will be repeated.
             for search in running:
@@ -110,7 +114,7 @@ def advance(
         for search in running:
             if id(search) in finished:
                 search.state = finished[id(search)]
-        _stop_where_due(searches, budget)
+        _stop_where_due(searches, limits)
         event = _event(searches) if listeners else None
         if event is not None:
             for listener in listeners:
@@ -127,7 +131,7 @@ def _of_one_length(tracks: Sequence[Track]) -> list[list[Track]]:
     return list(groups.values())
 
 
-def _step(problem: Problem, optimizer: Optimizer[Any], running: Iterable[Search], budget: Budget) -> dict[int, Any]:
+def _step(problem: Problem, optimizer: Optimizer[Any], running: Iterable[Search], limits: Limits) -> dict[int, Any]:
     """Carry out one step of each search; return the next states of those that the budget let finish."""
     steps = {id(search): (search, optimizer.step(problem.space, search.state, search.rng)) for search in running}
     answers: dict[int, Any] = dict.fromkeys(steps)
@@ -143,7 +147,7 @@ def _step(problem: Problem, optimizer: Optimizer[Any], running: Iterable[Search]
                 continue
             asked.append(read_request(optimizer, search, request))
         for kind in dict.fromkeys(item.kind for item in asked):
-            for item, given in answer(problem, [item for item in asked if item.kind == kind], budget):
+            for item, given in answer(problem, [item for item in asked if item.kind == kind], limits):
                 key = id(item.search)
                 if given is None:
                     steps.pop(key)[1].close()
@@ -152,8 +156,9 @@ def _step(problem: Problem, optimizer: Optimizer[Any], running: Iterable[Search]
     return finished
 
 
-def _stop_where_due(searches: Iterable[Search], budget: Budget) -> None:
+def _stop_where_due(searches: Iterable[Search], limits: Limits) -> None:
     """Write down why each run that is over is over."""
+    budget = limits.stage
     for search in searches:
         for track in search.tracks:
             if track.stop_reason is not None:
@@ -165,7 +170,7 @@ def _stop_where_due(searches: Iterable[Search], budget: Budget) -> None:
             elif budget.patience is not None and track.step - track.improved_at >= budget.patience:
                 track.stop_reason = "patience"
             else:
-                track.stop_reason = budget.spent_by(track.step, track.spent_in_stage)
+                track.stop_reason = limits.spent_by(track)
 
 
 def _require_best(optimizer: Optimizer[Any], track: Track) -> None:

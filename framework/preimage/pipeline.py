@@ -10,7 +10,7 @@ import attrs
 
 from preimage.api.template import Template
 from preimage.budget import Budget
-from preimage.errors import AssemblyError
+from preimage.errors import AssemblyError, BudgetError
 
 if TYPE_CHECKING:
     from preimage._catalogue import Catalogue
@@ -91,12 +91,14 @@ class Pipeline:
         stages: the optimizers, one after the other.
         terms: the objectives, added up.
         constraints: which words a prompt may hold.
+        budget: of all stages together; each has its own besides.
         device: where models are loaded; the machine's accelerator, or the CPU, without it.
         dtype: the models' precision, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         batch_size: candidates in one forward pass at most; found by trying without it.
 
     Raises:
         AssemblyError: there is no stage or no term.
+        BudgetError: the budget of all stages has a limit that belongs to one.
 
     >>> pipeline = Pipeline(
     ...     stages=[Stage(optimizer="random-search", budget=Budget(num_steps=5))],
@@ -109,6 +111,7 @@ class Pipeline:
     stages: Sequence[Stage] = attrs.field(converter=_tuple)
     terms: Sequence[Term] = attrs.field(converter=_tuple)
     constraints: Constraints | None = None
+    budget: Budget | None = None
     device: str | None = None
     dtype: str = "float32"
     batch_size: int | None = None
@@ -120,6 +123,12 @@ class Pipeline:
                 "it needs at least one optimizer and one objective."
             )
             raise AssemblyError(message)
+        if self.budget is not None and (self.budget.patience or self.budget.target_loss is not None):
+            message = (
+                f"The budget of all stages is {self.budget.describe()}, but patience and target_loss end a stage: "
+                "give them to the budget of a stage."
+            )
+            raise BudgetError(message)
 
     def run(
         self,

@@ -53,6 +53,8 @@ def from_dict(data: Mapping[str, Any]) -> Pipeline:
     fields["terms"] = [_record(Term, item, "A term of the recipe") for item in _items(data, "terms")]
     if fields.get("constraints") is not None:
         fields["constraints"] = _record(Constraints, fields["constraints"], "A constraint of the recipe")
+    if fields.get("budget") is not None:
+        fields["budget"] = _record(Budget, fields["budget"], "The budget of the recipe")
     pipeline: Pipeline = _record(Pipeline, fields, "The recipe")
     return pipeline
 
@@ -69,11 +71,9 @@ def to_dict(pipeline: Pipeline) -> dict[str, Any]:
             _plain(term, {} if term.template.text == "{optim_str}" else {"template": term.template.text})
             for term in pipeline.terms
         ],
-        **_plain(
-            pipeline,
-            {} if pipeline.constraints is None else {"constraints": _plain(pipeline.constraints, {})},
-            skip=("stages", "terms"),
-        ),
+        **({} if pipeline.constraints is None else {"constraints": _plain(pipeline.constraints, {})}),
+        **({} if pipeline.budget is None else {"budget": pipeline.budget.to_dict()}),
+        **_plain(pipeline, {}, skip=("stages", "terms", "constraints", "budget")),
     }
 
 

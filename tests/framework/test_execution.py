@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from preimage import Budget, Catalogue, Pipeline, Stage, Term, hookimpl, rerun
-from preimage.errors import AssemblyError, CheckpointError, InputError
+from preimage.errors import AssemblyError, BudgetError, CheckpointError, InputError
 from preimage.settings import Settings
 from preimage.testing.toy import ToyObjective, toy_tokens
 from preimage_gcg.config import GCGConfig
@@ -91,6 +91,30 @@ def test_each_stage_has_its_own_budget(catalogue):
     pipeline = live_pipeline(Budget(max_candidates=50), Budget(max_candidates=70))
     for result in pipeline.run(TARGETS, catalogue=catalogue):
         assert result.spent.candidates == 120
+
+
+@pytest.mark.parametrize(
+    ("first", "total", "stops", "cost"),
+    [
+        (Budget(num_steps=2), Budget(max_candidates=100), "max_candidates", (100, None)),
+        (Budget(num_steps=2), Budget(num_steps=6), "num_steps", (None, 6)),
+        (Budget(num_steps=50), Budget(num_steps=6), "num_steps", (None, 6)),
+    ],
+)
+def test_stages_share_the_budget_of_the_pipeline(catalogue, first, total, stops, cost):
+    """What the first leaves is the second's; nothing is lost and nothing spent twice."""
+    pipeline = attrs.evolve(live_pipeline(first, Budget(num_steps=100)), budget=total)
+    for result in pipeline.run(TARGETS, catalogue=catalogue):
+        assert result.stop_reason == stops
+        candidates, steps = cost
+        assert candidates in (None, result.spent.candidates)
+        assert steps in (None, len(result.trajectory))
+
+
+def test_the_budget_of_a_pipeline_counts_what_no_stage_has_to_itself():
+    """Patience would not know which stage is meant."""
+    with pytest.raises(BudgetError, match="patience and target_loss end a stage"):
+        attrs.evolve(live_pipeline(Budget(num_steps=1)), budget=Budget(num_steps=2, patience=1))
 
 
 @pytest.mark.parametrize("budgets", [(3,), (3, 5), (8, 2)])

@@ -16,6 +16,7 @@ PIPELINE = Pipeline(
         Term(objective="text-similarity", model="miniworld:clip", weight=0.5, targets=["a red circle"]),
     ],
     constraints=Constraints(banned_words=("photo",)),
+    budget=Budget(max_passes=9000, max_seconds=60),
     batch_size=128,
 )
 
@@ -33,11 +34,13 @@ terms:
     targets: [a red circle]
 constraints:
   banned_words: [photo]
+budget: {max_passes: 9000, max_seconds: 60}
 batch_size: 128
 """
 
 TOML = """
 batch_size = 128
+budget = { max_passes = 9000, max_seconds = 60 }
 constraints.banned_words = ["photo"]
 [[stages]]
 optimizer = "random-search"
