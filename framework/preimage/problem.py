@@ -10,7 +10,8 @@ import torch
 
 from preimage.api.objective import GradientObjective, NextTokenObjective, Objective
 from preimage.api.template import Template
-from preimage.errors import AssemblyError, CapacityError, InputError, NonFiniteLossError, PluginError
+from preimage.chunks import Chunks
+from preimage.errors import AssemblyError, InputError, NonFiniteLossError, PluginError
 from preimage.memory import Memory
 from preimage.text_space import BoundTemplate
 
@@ -80,10 +81,19 @@ class Problem:
         self.space = space
         self.terms = tuple(terms)
         self.n_targets = terms[0].objective.n_targets
-        self.batch_size = batch_size
+        self._chunks = Chunks(batch_size)
         self.memory = Memory()
         self._weights = torch.tensor([term.weight for term in terms], dtype=torch.float64)
         self._templates = tuple(BoundTemplate(space.tokens, term.template) for term in terms)
+
+    @property
+    def batch_size(self) -> int | None:
+        """Rows in one forward pass at most; None until memory runs out for the first time."""
+        return self._chunks.size
+
+    @batch_size.setter
+    def batch_size(self, size: int | None) -> None:
+        self._chunks.size = size
 
     def losses(self, candidates: Tensor, target: Tensor) -> Evaluation:
         """Score each candidate; what has been scored before costs nothing.
@@ -209,7 +219,7 @@ class Problem:
         values = torch.empty(len(target), len(self.terms), dtype=torch.float64)
         for column, (term, groups) in enumerate(zip(self.terms, readings, strict=True)):
             for rows, ids in groups:
-                for span, losses in self._chunks(term.objective.loss, ids, target[rows]):
+                for span, losses in self._spans(term.objective.loss, ids, target[rows]):
                     _check_shape(term, losses, len(ids[span]))
                     values[rows[span].cpu(), column] = losses.detach().double().cpu()
         self._check_finite(values)
@@ -226,7 +236,7 @@ class Problem:
         bound = self._templates[column]
         complete = bound.fill(candidates)
         if term.adapter is None and self._shares_embedding(term):
-            answers = [answer for _, answer in self._chunks(term.objective.loss_and_gradient, complete, target)]
+            answers = [answer for _, answer in self._spans(term.objective.loss_and_gradient, complete, target)]
             near = torch.cat([gradient for _, gradient in answers])
             return torch.cat([loss for loss, _ in answers]), bound.gather(near, candidates.shape[1])
         if term.adapter is None:
@@ -239,36 +249,17 @@ class Problem:
         width = self.space.embedding.shape[1]
         gradient = self.space.embedding.new_zeros(len(candidates), complete.shape[1], width)
         for rows, ids in _grouped(self._typed(term, self.space.decode(candidates)), candidates.device):
-            for span, (loss, far) in self._chunks(term.objective.loss_and_gradient, ids, target[rows]):
+            for span, (loss, far) in self._spans(term.objective.loss_and_gradient, ids, target[rows]):
                 losses[rows[span]] = loss.double()
                 gradient[rows[span]] = term.adapter.pull_back(complete[rows[span]], ids[span], far)
         return losses, bound.gather(gradient, candidates.shape[1])
 
-    def _chunks(
+    def _spans(
         self, function: Callable[[Tensor, Tensor], Any], ids: Tensor, target: Tensor
     ) -> Iterator[tuple[slice, Any]]:
-        """Yield ``(span, function(ids[span], target[span]))`` over the rows, halving spans that do not fit."""
-        start = 0
-        while start < len(ids):
-            size = min(self.batch_size or len(ids), len(ids) - start)
-            span = slice(start, start + size)
-            try:
-                answer = function(ids[span], target[span])
-            except (MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error):
-                    raise
-                if size == 1:
-                    message = (
-                        f"Not even one candidate of {ids.shape[1]} tokens fits into memory ({error}): "
-                        "use a smaller model, half precision or a device with more memory."
-                    )
-                    raise CapacityError(message) from error
-                self.batch_size = size // 2
-                if ids.is_cuda:
-                    torch.cuda.empty_cache()
-                continue
-            yield span, answer
-            start += size
+        """Yield ``(span, function(ids[span], target[span]))`` over the rows, as many at once as fit."""
+        what = f"candidate of {ids.shape[1]} tokens"
+        return self._chunks(lambda span: function(ids[span], target[span]), len(ids), what)
 
     def _evaluation(self, values: Tensor, device: torch.device, forward: Tensor) -> Evaluation:
         losses = (values * self._weights).sum(dim=1)
@@ -307,8 +298,3 @@ def _check_shape(term: BoundTerm, losses: Tensor, n_rows: int) -> None:
             "the contract is one number per candidate."
         )
         raise PluginError(message)
-
-
-def _out_of_memory(error: Exception) -> bool:
-    # The CPU's allocator raises a plain RuntimeError, so its words are all there is to go by.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)

@@ -20,6 +20,7 @@ __all__ = [
     "ROLES",
     "Captioner",
     "Classifier",
+    "Denoiser",
     "ImageGenerator",
     "ImageTextEncoder",
     "LanguageModel",
@@ -136,6 +137,47 @@ class ImageGenerator(Model, Protocol):
         ...
 
 
+@runtime_checkable
+class Denoiser(Model, Protocol):
+    """Texts and noisy pictures to what is noise in them: a diffusion model, seen from the side of its prompt.
+
+    A text is encoded once, and told to the network at as many timesteps as are wanted.
+    """
+
+    @property
+    def space(self) -> TextSpace:
+        """The texts it reads."""
+        ...
+
+    @property
+    def n_timesteps(self) -> int:
+        """How many timesteps its training had; 0 is the least noisy."""
+        ...
+
+    def text_states(self, ids: Tensor) -> Tensor:
+        """Return what the network is told of texts, ``(B, S, D)``, for token ids ``(B, L)``, also for ``L = 0``."""
+        ...
+
+    def embedding_text_states(self, embeddings: Tensor) -> Tensor:
+        """Return the same for input embeddings ``(B, L, d)``; differentiable."""
+        ...
+
+    def encode_pictures(self, images: Sequence[Image]) -> Tensor:
+        """Return the latents of pictures, ``(N, C, H, W)``, at the size that the model draws."""
+        ...
+
+    def noise_prediction_loss(self, states: Tensor, latents: Tensor, timesteps: Tensor, noise: Tensor) -> Tensor:
+        """Return each row's mean squared error, ``(B,)``, by which the network was trained; differentiable in `states`.
+
+        Arguments:
+            states: what it is told, ``(B, S, D)``.
+            latents: of pictures, ``(B, C, H, W)``.
+            timesteps: how much noise is put on them, ``(B,)``, integers from 0 to below `n_timesteps`.
+            noise: of normal distribution, ``(B, C, H, W)``.
+        """
+        ...
+
+
 ROLES: dict[str, type] = {
     "text-encoder": TextEncoder,
     "image-text-encoder": ImageTextEncoder,
@@ -143,5 +185,6 @@ ROLES: dict[str, type] = {
     "classifier": Classifier,
     "captioner": Captioner,
     "image-generator": ImageGenerator,
+    "denoiser": Denoiser,
 }
 """The names by which traits speak of the roles."""

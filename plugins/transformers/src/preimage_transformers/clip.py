@@ -1,15 +1,12 @@
 """CLIP and its kin: text towers that read ids, made to read embeddings.
 
 The text towers of CLIP models in transformers take ids only. They are run on the ids of a placeholder text, which
-tell them where to pool, while their token embedding answers with the embeddings that were given: every step of
-the model's own forward pass is kept, whatever the architecture.
+tell them where to pool, while their token embedding answers with the embeddings that were given.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +18,7 @@ from preimage.errors import AssemblyError, InputError
 from preimage.picture_vectors import PictureVectors
 from preimage.text_space import TokenizerSpace
 from preimage.weights import fingerprint_of
+from preimage_transformers.fed_embedding import FedEmbedding
 from preimage_transformers.frame import Frame, embedding_table, frame_of, positions_of, specials_of
 
 if TYPE_CHECKING:
@@ -70,7 +68,7 @@ class TransformersClip:
             )
             raise AssemblyError(message)
         config = tower.config
-        self._fed = _FedEmbedding(tower.get_input_embeddings())
+        self._fed = FedEmbedding(tower.get_input_embeddings())
         table = embedding_table(tower.get_input_embeddings(), reference)
         frame = frame_of(tokenizer, reference)
         positions = positions_of(tower, config, tokenizer)
@@ -160,26 +158,6 @@ def too_long(reference: str, length: int, room: int) -> str:
         f"A text of {length} tokens was given to {reference}, which reads {room} besides the special ones: shorten "
         "the prompt or its template."
     )
-
-
-class _FedEmbedding:
-    """A token embedding that can be told what to answer, in the calling thread only."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self._local = threading.local()
-        module.register_forward_hook(self._answer)
-
-    @contextmanager
-    def answering(self, embeddings: Tensor) -> Iterator[None]:
-        """Make the module answer `embeddings`, ``(B, T, d)``, whatever ids it is given."""
-        self._local.embeddings = embeddings
-        try:
-            yield
-        finally:
-            self._local.embeddings = None
-
-    def _answer(self, _module: nn.Module, _ids: tuple[Tensor, ...], _looked_up: Tensor) -> Tensor | None:
-        return getattr(self._local, "embeddings", None)
 
 
 def _features(answer: Any) -> Tensor:

@@ -19,7 +19,7 @@ from preimage.errors import AssemblyError, InputError
 if TYPE_CHECKING:
     from preimage_transformers.config import TransformersConfig
 
-__all__ = ["Source", "source_of"]
+__all__ = ["Source", "check_weights", "first_line", "quietly", "source_of"]
 
 _CONFIG = "config.json"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
@@ -89,7 +89,7 @@ class Source:
             AssemblyError: weights are missing, so that it would answer at random.
         """
         if self.folder is not None:
-            _check_weights(self.folder, trust_pickle=self.use_safetensors is None)
+            check_weights(self.folder, trust_pickle=self.use_safetensors is None)
         model, report = self.read(
             loader.from_pretrained,
             "weights",
@@ -132,11 +132,11 @@ class Source:
             InputError: it cannot be read.
         """
         # Weights are initialised before they are read, which must not draw from the user's generator.
-        with _quietly(), torch.random.fork_rng(devices=[]):
+        with quietly(), torch.random.fork_rng(devices=[]):
             try:
                 return read(self.path, **self.options, **options)
             except Exception as error:
-                message = f"The {what} of {self.reference} could not be read: {_first_line(error)} {self._remedy(what)}"
+                message = f"The {what} of {self.reference} could not be read: {first_line(error)} {self._remedy(what)}"
                 raise InputError(message) from error
 
     def _remedy(self, what: str) -> str:
@@ -187,7 +187,12 @@ def _check_folder(folder: Path) -> None:
         raise InputError(message)
 
 
-def _check_weights(folder: Path, *, trust_pickle: bool) -> None:
+def check_weights(folder: Path, *, trust_pickle: bool) -> None:
+    """Raise unless a folder holds weights that may be read.
+
+    Raises:
+        InputError: it holds none, or pickles only.
+    """
     if any(folder.glob("*.safetensors")):
         return
     pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
@@ -200,20 +205,20 @@ def _check_weights(folder: Path, *, trust_pickle: bool) -> None:
         )
         raise InputError(message)
     message = (
-        f"The folder {str(folder)!r} holds no weights, so the model would answer at random: put its "
-        f"model.safetensors beside {_CONFIG}."
+        f"The folder {str(folder)!r} holds no weights, so the model would answer at random: put its safetensors file "
+        f"beside {_CONFIG}."
     )
     raise InputError(message)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """Return an error's first line as a sentence."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
     return line if line.endswith((".", "!", "?")) else f"{line}."
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keep transformers from drawing progress bars over ours, and from reporting what is checked here."""
     verbosity = logging.get_verbosity()
     hook = logging.set_tqdm_hook(_no_bar)
