@@ -30,6 +30,20 @@ _EXTRAS: dict[str, dict[str, tuple[str, ...]]] = {
             "text-similarity",
         ),
     },
+    "distance": {
+        "distances": (
+            "edit-distance",
+            "exact-match",
+            "fid",
+            "image-similarity",
+            "kid",
+            "mean-squared-error",
+            "ssim",
+            "text-similarity",
+            "token-f1",
+        ),
+        "miniworld": ("scene-attributes",),
+    },
     "adapter": {"fuse": ("fuse", "linear", "shared-token")},
     "model": {
         "diffusers": ("sd", "diffusers"),
@@ -38,7 +52,7 @@ _EXTRAS: dict[str, dict[str, tuple[str, ...]]] = {
         "transformers": ("hf", "transformers"),
     },
     "executor": {"dask": ("dask",)},
-    "command": {"fuse": ("adapt",), "miniworld": ("miniworld",)},
+    "command": {"diffusers": ("generate",), "fuse": ("adapt",), "miniworld": ("miniworld",)},
     "pictures": {"miniworld": ("miniworld",)},
     "observer": {"tensorboard": ("tensorboard",)},
 }

@@ -50,17 +50,18 @@ class Component:
     traits: tuple[str, ...] = ()
     """``key:value`` facts that assembly checks before anything heavy is imported.
 
-    ======================  =========================================  ==================
+    ======================  =========================================  ===========================================
     key                     values                                     declared by
-    ======================  =========================================  ==================
-    ``space``               text, features                             optimizer, objective, distance
+    ======================  =========================================  ===========================================
+    ``space``               text, features                             optimizer, objective
+    ``domain``              text, image, image-set, features           distance
     ``requires``            gradient, next-token                       optimizer
     ``start``               required: it refines a given prompt        optimizer
     ``offers``              gradient, next-token                       objective
-    ``role``                image-text-encoder, text-encoder, …        objective (needs), model (has)
+    ``role``                image-text-encoder, text-encoder, …        objective, distance (needs), model (has)
     ``target``              image, text, label                         objective
     ``example``             a reference to try it with                 model
-    ======================  =========================================  ==================
+    ======================  =========================================  ===========================================
     """
     needs: tuple[str, ...] = ()
     """Import names of packages that the target needs, checked before it is imported."""

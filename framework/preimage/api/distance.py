@@ -19,6 +19,10 @@ class Distance(Protocol):
         differentiable: gradients reach both arguments.
         symmetric: ``d(a, b) == d(b, a)``.
         metric: symmetric, zero only between equals, and the triangle inequality holds.
+
+    Two more are looked for and may be absent. ``complement`` is what one less the distance is called, where that is
+    how people know it: ``"SSIM"``. ``unbiased`` says that an answer is an estimate that is right on average only, so
+    that it may fall below zero and need not be zero between equals.
     """
 
     domain: str

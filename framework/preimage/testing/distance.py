@@ -13,7 +13,7 @@ from preimage.api import Distance
 from preimage.testing.check import CheckList, NotApplicable, Report, Violation, report_given
 from preimage.testing.process import untouched
 from preimage.testing.toy import WORDS
-from preimage.testing.toy_models import toy_pictures
+from preimage.testing.toy_models import toy_model, toy_pictures
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,10 +81,15 @@ def check_distance(
 
 
 def subject_of(name: str, options: Mapping[str, Any], catalogue: Catalogue) -> DistanceSubject:
-    """Return what the checks look at, for a distance of the catalogue."""
-    return DistanceSubject(
-        str(catalogue.describe("distance", name)), lambda: catalogue.build("distance", name, **options)
-    )
+    """Return what the checks look at, for a distance of the catalogue; one that needs a model gets a toy of its role.
+
+    Raises:
+        AssemblyError: there is no toy of the role.
+    """
+    provider = catalogue.describe("distance", name)
+    roles = provider.component.trait("role")
+    parts = {"model": toy_model(roles[0])} if roles else {}
+    return DistanceSubject(str(provider), lambda: catalogue.build("distance", name, parts, **options))
 
 
 def samples(domain: str, count: int, seed: int = 0) -> Any:
@@ -103,6 +108,12 @@ def samples(domain: str, count: int, seed: int = 0) -> Any:
         pictures = toy_pictures(4 * count + seed)[seed:]
         return [pictures[4 * index : 4 * index + 4] for index in range(count)]
     return torch.randn(count, 5, generator=rng, dtype=torch.float64)
+
+
+def _not_unbiased(distance: Any) -> None:
+    """Raise where single answers are right on average only, which neither stay above zero nor meet it."""
+    if getattr(distance, "unbiased", False):
+        raise NotApplicable("It is an unbiased estimate, which scatters around zero where nothing differs.")
 
 
 def _close(left: Tensor, right: Tensor) -> bool:
@@ -137,6 +148,7 @@ def _one_number_per_pair(subject: DistanceSubject) -> None:
 def _never_negative(subject: DistanceSubject) -> None:
     """No distance is below zero."""
     distance = subject.fitted()
+    _not_unbiased(distance)
     values = distance(samples(distance.domain, 6), samples(distance.domain, 6, seed=9))
     if float(values.min()) < -_TOLERANCE:
         raise Violation(f"It answers {float(values.min()):.6g}.")
@@ -146,6 +158,7 @@ def _never_negative(subject: DistanceSubject) -> None:
 def _zero_between_equals(subject: DistanceSubject) -> None:
     """An input is at distance zero from itself."""
     distance = subject.fitted()
+    _not_unbiased(distance)
     values = distance(samples(distance.domain, 3), samples(distance.domain, 3))
     if float(values.detach().abs().max()) > _TOLERANCE:
         raise Violation(f"Equal inputs are {values.tolist()} apart.")

@@ -78,6 +78,15 @@ class SetBrightness(Brightness):
         return super().__call__([one[0] for one in left], [one[0] for one in right])
 
 
+class SetBrightnessEstimate(SetBrightness):
+    """Right on average only, and said to be."""
+
+    unbiased = True
+
+    def __call__(self, left, right):
+        return super().__call__(left, right) - 0.1
+
+
 @breaks("follows-the-protocol")
 class OfSounds(Manhattan):
     domain = "sound"
@@ -147,7 +156,7 @@ class FitsAtRandom(Manhattan):
         super().fit(data[torch.randperm(len(data))])
 
 
-@pytest.mark.parametrize("distance", [Manhattan, Words, Brightness, SetBrightness])
+@pytest.mark.parametrize("distance", [Manhattan, Words, Brightness, SetBrightness, SetBrightnessEstimate])
 def test_sound_distances_pass(distance):
     """Nothing is found wrong with distances of each domain."""
     assert check_distance(distance, strict=False).failures == ()

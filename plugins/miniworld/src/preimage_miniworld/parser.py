@@ -15,7 +15,7 @@ from attrs import evolve, fields_dict, frozen
 from preimage_miniworld import words
 from preimage_miniworld.scene import OPPOSITES, Scene, SceneObject
 
-__all__ = ["Attributes", "ObjectAttributes", "attributes_of", "parse", "recovered"]
+__all__ = ["Attributes", "ObjectAttributes", "attributes_of", "parse", "recovered", "shares"]
 
 _OBJECT_KINDS = ("colour", "shape", "texture", "size")
 
@@ -117,7 +117,11 @@ def recovered(text: str, scene: Scene) -> dict[str, float]:
         share that is named, 0 to 1. Objects are matched in the order that suits the text best.
         A relation counts when it holds under that order; naming the wrong face scores 0.
     """
-    said, truth = parse(text), attributes_of(scene)
+    return shares(parse(text), attributes_of(scene))
+
+
+def shares(said: Attributes, truth: Attributes) -> dict[str, float]:
+    """Score what is said against the truth, as `recovered` does; kinds that the truth leaves out do not count."""
     count = len(truth.objects)
     # Any object of the text, or none (an index past the end), may be the one that is meant.
     slots = range(len(said.objects) + count)
@@ -142,7 +146,8 @@ def _score(
         if spoken and order[0] > order[1]:
             spoken = OPPOSITES[spoken]
         score["relation"] = float(spoken == truth.relation)
-    score["background"] = float(said.background == truth.background)
+    if truth.background:
+        score["background"] = float(said.background == truth.background)
     return score
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from preimage.api import Component, hookimpl
 
-__all__ = ["provide_models"]
+__all__ = ["provide_distances", "provide_models"]
 
 
 @hookimpl
@@ -24,6 +24,22 @@ def provide_models() -> tuple[Component, ...]:
                 "role:classifier",
                 "example:miniworld:clip",
             ),
+            needs=("torch",),
+        ),
+    )
+
+
+@hookimpl
+def provide_distances() -> tuple[Component, ...]:
+    """Return the record of the distance that the truth makes possible."""
+    return (
+        Component(
+            name="scene-attributes",
+            target="preimage_miniworld.distance:SceneAttributes",
+            config="preimage_miniworld.config:SceneAttributesConfig",
+            api="1.0",
+            summary="Which share of the attributes that a true caption names another text does not name.",
+            traits=("domain:text",),
             needs=("torch",),
         ),
     )
