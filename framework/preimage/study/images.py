@@ -18,7 +18,7 @@ from preimage.errors import InputError, MissingDependencyError, PluginError, Unk
 if TYPE_CHECKING:
     from preimage.discovery import Entry
 
-__all__ = ["StudyImage", "collect", "find"]
+__all__ = ["StudyImage", "collect", "find", "slug"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif")
 """What counts as a picture in a folder."""
@@ -98,26 +98,31 @@ def collect(pictures: Iterable[Picture], folder: Path) -> list[StudyImage]:
     collected = []
     for picture in pictures:
         image = load_image(picture.image)
-        slug = _slug(picture.name, taken)
+        name = slug(picture.name, taken)
         if isinstance(picture.image, Path):
-            path = folder / f"{slug}{picture.image.suffix.lower()}"
+            path = folder / f"{name}{picture.image.suffix.lower()}"
             shutil.copyfile(picture.image, path)
         else:
-            path = folder / f"{slug}.png"
+            path = folder / f"{name}.png"
             image.save(path)
         collected.append(StudyImage(picture.name, path, sha256(image), picture.caption))
     return collected
 
 
-def _slug(name: str, taken: set[str]) -> str:
-    """Return `name` as a part of a path that is not taken on any file system, and take it."""
-    plain = re.sub(r"[^\w-]+", "-", name, flags=re.ASCII).strip("-")[:60] or "picture"
-    slug, count = plain, 1
-    while slug.lower() in taken:
+def slug(name: str, taken: set[str]) -> str:
+    """Return `name` as a part of a path that is not taken on any file system, and take it.
+
+    >>> taken = set()
+    >>> slug("blip2 -> gcg", taken), slug("BLIP2/gcg", taken)
+    ('blip2-gcg', 'BLIP2-gcg-2')
+    """
+    plain = re.sub(r"\W+", "-", name, flags=re.ASCII).strip("-")[:60] or "unnamed"
+    part, count = plain, 1
+    while part.lower() in taken:
         count += 1
-        slug = f"{plain}-{count}"
-    taken.add(slug.lower())
-    return slug
+        part = f"{plain}-{count}"
+    taken.add(part.lower())
+    return part
 
 
 def _lower(*limits: int | None) -> int | None:

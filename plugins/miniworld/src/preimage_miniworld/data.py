@@ -3,16 +3,23 @@
 import itertools
 import json
 import random
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from preimage.api import Picture, Pictures
+from preimage.errors import UnknownNameError, nearest
 from preimage_miniworld.captions import canonical_caption, caption
-from preimage_miniworld.scene import Scene, SceneObject, sample_scenes
+from preimage_miniworld.scene import SPLITS, Scene, SceneObject, sample_scenes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["demo_scenes", "held_out", "write_folder"]
+__all__ = ["demo_scenes", "held_out", "pictures", "write_folder"]
+
+MEASURES: Mapping[str, object] = MappingProxyType({})
+"""The models that measure what was found on pictures of this world; none of them is searched with."""
 
 
 def held_out(count: int, seed: int = 0, objects: int | None = None) -> list[tuple[Scene, "Image", str]]:
@@ -28,6 +35,29 @@ def held_out(count: int, seed: int = 0, objects: int | None = None) -> list[tupl
         ['held-out', 'held-out']
     """
     return _examples("held-out", count, seed, objects)
+
+
+def pictures(split: str, count: int | None) -> Pictures:
+    """Give scenes with their captions as pictures for a study, and the models that suit them.
+
+    Args:
+        split: "train", "validation" or "held-out", which no model has seen.
+        count: How many; 20 where it is None.
+
+    Raises:
+        UnknownNameError: there is no such split.
+    """
+    if split not in SPLITS:
+        message = (
+            f"The mini world has no pictures {split!r}.{nearest(split, SPLITS)} There are "
+            f"{', '.join(f'miniworld:{known}' for known in SPLITS)}; a number of them: miniworld:held-out:5."
+        )
+        raise UnknownNameError(message)
+    examples = _examples(split, 20 if count is None else count, 0, None)
+    return Pictures(
+        tuple(Picture(f"{index:04d}", picture, text) for index, (_, picture, text) in enumerate(examples)),
+        measures=MEASURES,
+    )
 
 
 def demo_scenes() -> list[tuple[Scene, "Image", str]]:
