@@ -28,9 +28,21 @@ __all__ = ["CHECKS", "ModelSubject", "check_model"]
 CHECKS = CheckList("model")
 
 _ENCODERS = ("text-encoder", "image-text-encoder")
-_READERS = (*_ENCODERS, "language-model", "classifier")
+_READERS = (*_ENCODERS, "language-model", "classifier", "denoiser")
+_ANSWERS = {
+    "classifier": ("class_log_probs", "embedding_class_log_probs"),
+    "denoiser": ("text_states", "embedding_text_states"),
+}
 # The richer role first, because an object that plays it plays the other, too.
-_BY_RICHNESS = ("image-text-encoder", "text-encoder", "language-model", "classifier", "captioner", "image-generator")
+_BY_RICHNESS = (
+    "image-text-encoder",
+    "text-encoder",
+    "language-model",
+    "classifier",
+    "denoiser",
+    "captioner",
+    "image-generator",
+)
 
 
 @attrs.define(eq=False, slots=False)
@@ -74,18 +86,19 @@ class ModelSubject:
 
     def answer(self, ids: Tensor) -> Tensor:
         """Return what the model says about token ids ``(B, L)``, ``(B, …)``."""
-        method = {"language-model": "token_log_probs", "classifier": "class_log_probs"}.get(self.role, "encode_tokens")
-        answered: Tensor = getattr(self.model, method)(ids)
+        if self.role == "language-model":
+            answered: Tensor = self.model.token_log_probs(ids)
+        else:
+            answered = getattr(self.model, _ANSWERS.get(self.role, ("encode_tokens",))[0])(ids)
         return answered.detach()
 
     def answer_embeddings(self, embeddings: Tensor, ids: Tensor) -> Tensor:
         """Return what the model says about input embeddings ``(B, L, d)``, ``(B, …)``; differentiable."""
         if self.role == "language-model":
             result: Tensor = self.model.embedding_log_probs(embeddings, ids)
-        elif self.role == "classifier":
-            result = self.model.embedding_class_log_probs(embeddings)
         else:
-            result = self.model.encode_embeddings(embeddings)
+            method = _ANSWERS.get(self.role, ("", "encode_embeddings"))[1]
+            result = getattr(self.model, method)(embeddings)
         return result
 
 
@@ -370,10 +383,11 @@ def _inputs_are_not_changed(subject: ModelSubject) -> None:
         subject.answer_embeddings(embeddings, rows)
     if not torch.equal(rows, copies[0]) or not torch.equal(embeddings, copies[1]):
         raise Violation("It writes to the ids or embeddings that it is given.")
-    if subject.role == "image-text-encoder":
+    if subject.role in ("image-text-encoder", "denoiser"):
         (picture,) = toy_pictures(1)
         before = picture.tobytes()
-        subject.model.encode_images([picture])
+        encode = subject.model.encode_images if subject.role != "denoiser" else subject.model.encode_pictures
+        encode([picture])
         if picture.tobytes() != before:
             raise Violation("It writes to the picture that it is given.")
 
@@ -391,6 +405,92 @@ def _pictures_share_the_space(subject: ModelSubject) -> None:
     singles = torch.cat([subject.load().encode_images([picture]) for picture in pictures[:1]])
     singles = torch.cat([singles, *(subject.model.encode_images([picture]) for picture in pictures[1:])]).detach()
     _require_close(vectors, singles, "In a batch and alone the vectors of pictures differ")
+
+
+@CHECKS.required(remedy="Give each row a generator of its own, seeded by its seed alone; never the global one.")
+def _a_prompt_and_a_seed_are_a_picture(subject: ModelSubject) -> None:
+    """A prompt with a seed gives the same picture in any batch and order, and other seeds give others."""
+    subject.only("image-generator")
+    prompts, seeds = ["a red circle", "a blue square on a hill", "a red circle"], [7, 7, 8]
+    drawn = subject.model.generate(prompts, seeds)
+    if len(drawn) != 3 or len({image.size for image in drawn}) != 1:
+        raise Violation(f"3 prompts become pictures of the sizes {[image.size for image in drawn]}.")
+    for order in ([2, 0, 1], [1], [0, 0]):
+        again = subject.model.generate([prompts[i] for i in order], [seeds[i] for i in order])
+        for index, image in zip(order, again, strict=True):
+            gap = float((_pixels(image) - _pixels(drawn[index])).abs().max())
+            # A value may fall on the other side of a rounding, because kernels for other batch sizes add up otherwise.
+            if gap > 2:
+                raise Violation(f"The picture of {prompts[index]!r} differs by {gap:.0f} of 255 in other company.")
+    if float((_pixels(drawn[0]) - _pixels(drawn[2])).abs().max()) <= 2:
+        raise Violation("Two seeds give the same picture.")
+
+
+@CHECKS.required(remedy="Encode each picture by itself, without sampling, at one size.")
+def _pictures_have_latents(subject: ModelSubject) -> None:
+    """Pictures of any size and mode become latents (N, C, H, W), in a batch as alone."""
+    subject.only("denoiser")
+    pictures = [*toy_pictures(2), toy_pictures(3, size=80)[2].convert("L"), toy_pictures(4)[3].convert("RGBA")]
+    latents = subject.model.encode_pictures(pictures).detach()
+    if latents.ndim != 4 or len(latents) != len(pictures):
+        raise Violation(f"{len(pictures)} pictures become {tuple(latents.shape)} instead of (4, C, H, W).")
+    singles = torch.cat([subject.model.encode_pictures([picture]) for picture in pictures]).detach()
+    _require_close(latents, singles, "In a batch and alone the latents of pictures differ")
+
+
+@CHECKS.required(remedy="Take the mean over channels and places only, and each row's own timestep.")
+def _denoising_losses_are_rows(subject: ModelSubject) -> None:
+    """The denoising losses (B,) of rows with timesteps and noise of their own are those of each row alone."""
+    states, latents, timesteps, noise = _noisy_rows(subject)
+    model = subject.model
+    with torch.no_grad():
+        losses = model.noise_prediction_loss(states, latents, timesteps, noise)
+        if tuple(losses.shape) != (len(states),) or not losses.isfinite().all() or (losses < 0).any():
+            raise Violation(f"It answers {losses.tolist()} for {len(states)} rows.")
+        rows = [slice(i, i + 1) for i in range(len(states))]
+        alone = [model.noise_prediction_loss(states[r], latents[r], timesteps[r], noise[r]) for r in rows]
+    _require_close(losses, torch.cat(alone), "In a batch and alone the denoising losses differ")
+
+
+@CHECKS.required(remedy="Compute the loss with torch operations, without no_grad and detach.")
+def _denoising_loss_has_a_slope(subject: ModelSubject) -> None:
+    """The denoising loss can be differentiated at the text's states, and its slope is the measured one."""
+    states, latents, timesteps, noise = _noisy_rows(subject)
+    states = states.clone().requires_grad_()
+    total = subject.model.noise_prediction_loss(states, latents, timesteps, noise).sum()
+    if not total.requires_grad:
+        raise Violation("The denoising loss has no history, so nothing can be differentiated.")
+    (gradient,) = torch.autograd.grad(total, states)
+    if not gradient.isfinite().all() or not gradient.any():
+        raise Violation("The gradient is zero everywhere, or not finite.")
+    direction = gradient / gradient.norm()
+    step, allowed = (1e-5, 1e-5) if total.dtype == torch.float64 else (1e-2, 5e-2)
+    step *= float(states.detach().norm(dim=-1).mean())
+    with torch.no_grad():
+        ends = [
+            subject.model.noise_prediction_loss(states + sign * step * direction, latents, timesteps, noise).sum()
+            for sign in (1, -1)
+        ]
+    measured, said = float(ends[0] - ends[1]) / (2 * step), float(gradient.norm())
+    if abs(measured - said) > allowed * max(said, abs(measured)):
+        raise Violation(f"Along its gradient the loss rises by {measured:.6g}, and the gradient says {said:.6g}.")
+
+
+def _noisy_rows(subject: ModelSubject) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return states, latents, timesteps and noise of four rows."""
+    subject.only("denoiser")
+    model = subject.model
+    states = subject.answer(_rows(subject.space(), 4, 4))
+    latents = model.encode_pictures(toy_pictures(4)).detach()
+    last = model.n_timesteps - 1
+    timesteps = torch.tensor([0, last // 3, last // 2, last], device=latents.device)
+    rng = torch.Generator().manual_seed(5)
+    noise = torch.randn(latents.shape, generator=rng, dtype=torch.float64).to(latents)
+    return states, latents, timesteps, noise
+
+
+def _pixels(image: Any) -> Tensor:
+    return torch.tensor(list(image.convert("RGB").tobytes()), dtype=torch.float64)
 
 
 @CHECKS.required(remedy="Take the log-softmax over the whole vocabulary, or over all labels.")

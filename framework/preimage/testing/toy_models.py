@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-__all__ = ["ToyClassifier", "ToyEncoder", "ToyLanguageModel", "toy_model", "toy_pictures"]
+__all__ = ["ToyClassifier", "ToyDenoiser", "ToyEncoder", "ToyLanguageModel", "toy_model", "toy_pictures"]
 
 _WIDTH, _HIDDEN = 6, 8
 
@@ -130,11 +130,48 @@ class ToyClassifier(_Toy):
         return torch.log_softmax((states.mean(dim=1) + states[:, -1]) @ self.network.output, dim=-1)
 
 
+class ToyDenoiser(_Toy):
+    """The role ``denoiser``: it guesses the noise from the noisy picture, the timestep and the text.
+
+    >>> denoiser = ToyDenoiser()
+    >>> denoiser.text_states(torch.tensor([[1, 2, 3]])).shape
+    torch.Size([1, 1, 8])
+    """
+
+    n_timesteps = 100
+    _outputs = 12
+
+    def text_states(self, ids: Tensor) -> Tensor:
+        """Return the state, ``(B, 1, H)``, of token ids ``(B, L)``."""
+        return self.embedding_text_states(self.space.embedding[ids])
+
+    def embedding_text_states(self, embeddings: Tensor) -> Tensor:
+        """Return the state, ``(B, 1, H)``, of input embeddings ``(B, L, d)``."""
+        states = self.network(embeddings)
+        pooled: Tensor = states.mean(dim=1, keepdim=True) + states[:, -1:]
+        return pooled
+
+    def encode_pictures(self, images: Sequence[Image]) -> Tensor:
+        """Return the latents, ``(N, 3, 2, 2)``, of pictures."""
+        rows = [list(image.convert("RGB").resize((2, 2)).tobytes()) for image in images]
+        pixels = torch.tensor(rows, dtype=torch.float64).view(-1, 2, 2, 3).permute(0, 3, 1, 2)
+        return pixels / 127.5 - 1
+
+    def noise_prediction_loss(self, states: Tensor, latents: Tensor, timesteps: Tensor, noise: Tensor) -> Tensor:
+        """Return the mean squared errors, ``(B,)``, of the guessed noise."""
+        share = ((timesteps + 1).to(latents) / (self.n_timesteps + 1)).view(-1, 1)
+        noisy = (1 - share).sqrt() * latents.flatten(1) + share.sqrt() * noise.flatten(1)
+        guessed = torch.tanh(noisy + states[:, 0] @ self.network.output * share)
+        losses: Tensor = (guessed - noise.flatten(1)).square().mean(dim=1)
+        return losses
+
+
 _TOYS: dict[str, type[_Toy]] = {
     "text-encoder": ToyEncoder,
     "image-text-encoder": ToyEncoder,
     "language-model": ToyLanguageModel,
     "classifier": ToyClassifier,
+    "denoiser": ToyDenoiser,
 }
 
 

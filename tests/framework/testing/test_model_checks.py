@@ -6,10 +6,11 @@ import itertools
 
 import pytest
 import torch
+from PIL import Image
 
 from preimage.testing import ConformanceError, check_model
 from preimage.testing.model import CHECKS
-from preimage.testing.toy_models import ToyClassifier, ToyEncoder, ToyLanguageModel
+from preimage.testing.toy_models import ToyClassifier, ToyDenoiser, ToyEncoder, ToyLanguageModel
 
 BROKEN = {}
 
@@ -159,6 +160,49 @@ class ForgetsToNormalisePictures(ToyEncoder):
         return 0.5 * super().encode_images(images)
 
 
+class Dice:
+    """A generator of pictures: noise of the seed under a colour of the prompt."""
+
+    reference = "toy:Dice"
+    fingerprint = "six"
+
+    def generate(self, prompts, seeds):
+        return [
+            self.draw(prompt, torch.Generator().manual_seed(seed)) for prompt, seed in zip(prompts, seeds, strict=True)
+        ]
+
+    def draw(self, prompt, rng):
+        noise = torch.randint(100, (8, 8, 3), generator=rng, dtype=torch.uint8)
+        return Image.frombytes("RGB", (8, 8), (noise + len(prompt)).numpy().tobytes())
+
+
+@breaks("a-prompt-and-a-seed-are-a-picture")
+class SharesOneGenerator(Dice):
+    def generate(self, prompts, seeds):
+        rng = torch.Generator().manual_seed(seeds[0])
+        return [self.draw(prompt, rng) for prompt in prompts]
+
+
+@breaks("pictures-have-latents")
+class CentresItsPictures(ToyDenoiser):
+    def encode_pictures(self, images):
+        latents = super().encode_pictures(images)
+        return latents - latents.mean(dim=0) if len(images) > 1 else latents
+
+
+@breaks("denoising-losses-are-rows")
+class TakesTheFirstTimestepForAll(ToyDenoiser):
+    def noise_prediction_loss(self, states, latents, timesteps, noise):
+        return super().noise_prediction_loss(states, latents, timesteps[:1].expand(len(states)), noise)
+
+
+@breaks("denoising-loss-has-a-slope")
+class DenoisesWithoutGradient(ToyDenoiser):
+    @torch.no_grad()
+    def noise_prediction_loss(self, states, latents, timesteps, noise):
+        return super().noise_prediction_loss(states, latents, timesteps, noise)
+
+
 @breaks("probabilities-add-up")
 class AnswersLogits(ToyClassifier):
     def embedding_class_log_probs(self, embeddings):
@@ -184,9 +228,9 @@ class InitialisesGlobally(ToyEncoder):
         torch.nn.Linear(3, 3)
 
 
-@pytest.mark.parametrize("model", [ToyEncoder, ToyLanguageModel, ToyClassifier])
+@pytest.mark.parametrize("model", [ToyEncoder, ToyLanguageModel, ToyClassifier, ToyDenoiser, Dice])
 def test_sound_models_pass(model):
-    """Nothing is found wrong with encoders, language models and classifiers."""
+    """Nothing is found wrong with encoders, language models, classifiers, denoisers and generators."""
     assert check_model(model, strict=False).failures == ()
 
 
