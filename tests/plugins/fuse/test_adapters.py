@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 import torch
+from torch import Tensor
 
 from preimage.api import EmbeddingAdapter, Template
 from preimage.errors import AssemblyError, InputError
@@ -18,6 +19,7 @@ from preimage_fuse.fuse import Fuse
 from preimage_fuse.linear import Linear
 from preimage_fuse.shared_token import SharedToken
 from preimage_fuse.tensor_algebra import t_product, t_transpose
+from preimage_fuse.words import WordTable, shuffled
 
 ADAPTERS = {
     "fuse": (Fuse, FuseConfig),
@@ -235,12 +237,38 @@ class TestFuse:
 
     def test_cases_of_few_words_are_not_fitted(self, spaces) -> None:
         """A case needs as many words as the option says."""
-        adapters = [build("fuse", spaces["gpt2"], spaces["clip"], min_examples_per_case=least) for least in (1, 40)]
+        adapters = [
+            build("fuse", spaces["gpt2"], spaces["clip"], min_examples_per_case=least, stretched=0) for least in (1, 40)
+        ]
         for adapter in adapters:
             adapter.fit()
         few, many = ({quality.case for quality in adapter.quality} for adapter in adapters)
 
         assert many < few
+
+    def test_words_of_other_cases_count_less(self, make_pieces) -> None:
+        """A case learns from words of another number of target tokens too, stretched, at the weight that was asked."""
+        words = [[f"w{index}"] for index in range(30)]
+        split = [[f"v{index}", f"x{index}"] for index in range(30)]
+        ours = make_pieces([*words, *([f"{a}{b}"] for a, b in split)], width=3)
+        theirs = make_pieces([*words, *split], width=2)
+        texts = [*(word for (word,) in words), *("".join(both) for both in split)]
+
+        def weight_of(stretched: float) -> Tensor:
+            adapter = build("fuse", ours, theirs, stretched=stretched, held_out=0, ridge=1e-9, leading_space="with")
+            adapter.fit(texts)
+            assert set(adapter._cells) == {(1, 1), (1, 2)}
+            return adapter._cells[1, 1].weight[0]
+
+        table = WordTable.build(ours, theirs, shuffled(texts, seed=0), leading_space="with")
+        x = torch.cat([ours.embedding[table.ids(case)[0]].mean(1) for case in ((1, 1), (1, 2))])
+        y = torch.cat([theirs.embedding[table.ids(case)[1]].mean(1) for case in ((1, 1), (1, 2))])
+        for stretched in (0.0, 0.3, 1.0):
+            counts = torch.tensor([1.0] * 30 + [stretched] * 30, dtype=torch.float64)
+            a, b = (rows - (rows * counts[:, None]).sum(0) / counts.sum() for rows in (x, y))
+            expected = torch.linalg.solve(a.T @ (a * counts[:, None]), a.T @ (b * counts[:, None]))
+
+            assert torch.allclose(weight_of(stretched), expected, atol=1e-6)
 
     def test_padding(self, spaces) -> None:
         """Left free, the slices behind the last target token cost nothing: the tokens themselves are met better."""

@@ -206,6 +206,7 @@ class TestF11TheFitIsReproducible:
             ("held_out", 0.2),
             ("leading_space", "with"),
             ("padding", "zero"),
+            ("stretched", 0.0),
             ("seed", 1),
         ],
     )

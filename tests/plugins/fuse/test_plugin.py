@@ -75,13 +75,13 @@ class TestAdapt:
     def test_prints_quality_and_keeps_the_adapter(self, clip_folder, tmp_path, capsys) -> None:
         """The command fits, prints a row for each case, and says where the file is."""
         arguments = ["adapt", "miniworld:clip", f"open_clip:{clip_folder}", "-o", f"cache_dir={tmp_path}"]
-        assert main([*arguments, "-o", "max_subtokens=2"]) == 0
+        assert main([*arguments, "-o", "max_subtokens=2", "-o", "stretched=0"]) == 0
         lines = capsys.readouterr().out.splitlines()
         (file,) = tmp_path.glob("*.safetensors")
 
         assert lines[0] == f"fuse: miniworld:clip to open_clip:{clip_folder}"
         assert lines[2].split() == ["source", "tokens", "target", "tokens", "words", "residual", "held", "out"]
-        assert [line.split()[:2] for line in lines[3:5]] == [["1", "1"], ["2", "2"]]
+        assert [line.split()[:2] for line in lines[3:7]] == [["1", "1"], ["2", "2"], [], ["residual:", "|map"]]
         assert lines[-1] == f"kept in {file}"
 
     def test_as_json(self, clip_folder, tmp_path, capsys) -> None:

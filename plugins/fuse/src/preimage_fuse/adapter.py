@@ -30,7 +30,7 @@ C = TypeVar("C", bound=AdapterConfig)
 Case = tuple[int, int]
 """How many tokens a word has, in the source and in the target."""
 
-_FORMAT = 1
+_FORMAT = 2
 """Part of every key: a change of what is learned from the same facts must change it."""
 
 
@@ -185,10 +185,18 @@ class WordAdapter(Generic[C]):
         """Return the maps that a table of words leads to."""
         raise NotImplementedError
 
-    def _fit_cell(self, x: Tensor, y: Tensor, observed: int | None = None) -> Cell:
+    def _fit_cell(self, x: Tensor, y: Tensor, observed: int | None = None, weights: Tensor | None = None) -> Cell:
         """Return the map from words ``(N, d, n)`` to words ``(N, e, n)``, those to hold out last."""
         config = self.config
-        return fit_cell(x, y, ridge=config.ridge, held_out=config.held_out, observed=observed, center=config.center)
+        return fit_cell(
+            x,
+            y,
+            ridge=config.ridge,
+            held_out=config.held_out,
+            observed=observed,
+            center=config.center,
+            weights=weights,
+        )
 
     def _cell_for(self, case: Case, cells: Mapping[Case, Cell]) -> Case | None:
         """Return the case whose map serves words of `case`, None if there is none."""

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 import torch
+from torch.nn import functional
 
 from preimage_fuse.tensor_algebra import t_lstsq, t_product
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Cell", "fit_cell", "held_last", "pull_through", "stacked"]
+__all__ = ["Cell", "fit_cell", "held_last", "pull_through", "stacked", "stretched"]
 
 # The residual is measured on so many words at most.
 _MEASURED = 512
@@ -51,6 +52,18 @@ def stacked(embedding: Tensor, ids: Tensor, depth: int) -> Tensor:
     return words
 
 
+def stretched(words: Tensor, count: int) -> Tensor:
+    """Return words as words of another number of tokens, ``(N, d, count)`` from ``(N, d, n)``.
+
+    Each of their slices is the mean of those that stand for the same part of the word: two tokens become their mean,
+    and one becomes two equal ones.
+
+    >>> stretched(torch.tensor([[[1.0, 3.0]]]), 1), stretched(torch.tensor([[[1.0, 3.0]]]), 4)
+    (tensor([[[2.]]]), tensor([[[1., 1., 3., 3.]]]))
+    """
+    return functional.adaptive_avg_pool1d(words, count)
+
+
 def held_last(count: int, share: float) -> Tensor:
     """Return the places of `count` words, ``(count,)``, in an order in which those to hold out come last.
 
@@ -72,6 +85,7 @@ def fit_cell(
     held_out: float = 0.0,
     observed: int | None = None,
     center: bool = False,
+    weights: Tensor | None = None,
 ) -> Cell:
     """Return the map from `x` to `y`.
 
@@ -84,13 +98,17 @@ def fit_cell(
         observed: how many slices of `y` are to be met; all unless given.
         center: map the differences from the mean word. The map is then the slope of an affine one, which is all that
             a gradient needs.
+        weights: how much each word counts, ``(N,)``; all the same unless given.
     """
+    y = y.to(x.device)
     kept = len(x) - int(held_out * len(x))
+    weights = x.new_ones(len(x), 1, 1) if weights is None else weights.to(x).view(-1, 1, 1)
     if center and kept:
-        x, y = x - x[:kept].mean(dim=0), y - y[:kept].mean(dim=0)
+        x, y = (words - (words * weights)[:kept].sum(dim=0) / weights[:kept].sum() for words in (x, y))
+    # Least squares of rows times the roots of their weights are weighted least squares.
+    x, y = x * weights.sqrt(), y * weights.sqrt()
     # The mean over all Fourier slices is that of the squared norm, by Parseval.
     scale = float(x[:kept].norm()) ** 2 / x.shape[1]
-    y = y.to(x.device)
     weight = t_lstsq(x[:kept], y[:kept], ridge=ridge * scale, observed=observed, dtype=_exact(x))
     step = -(-kept // _MEASURED)
     return Cell(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import attrs
-from attrs.validators import ge, in_, instance_of, lt, optional
+from attrs.validators import ge, in_, instance_of, le, lt, optional
 
 from preimage_fuse._choices import Context, Padding
 
@@ -23,7 +23,7 @@ class AdapterConfig:
         metadata={"help": "The most words to learn from for each pair of numbers of tokens."},
     )
     ridge: float = attrs.field(
-        default=1e-4,
+        default=1e-3,
         converter=float,
         validator=ge(0.0),
         metadata={
@@ -89,6 +89,15 @@ class FuseConfig(AdapterConfig):
         default=16,
         validator=[instance_of(int), ge(1)],
         metadata={"help": "With fewer words than this, a pair of numbers of tokens uses the map of the nearest pair."},
+    )
+    stretched: float = attrs.field(
+        default=0.3,
+        converter=float,
+        validator=[ge(0.0), le(1.0)],
+        metadata={
+            "help": "How much a word of another number of target tokens counts beside a case's own words. A search "
+            "replaces words by such words, too. 0: not at all, as in the paper."
+        },
     )
     padding: Padding = attrs.field(
         default="free",

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
+import torch
+from torch.nn import functional
+
 from preimage_fuse.adapter import Case, WordAdapter
-from preimage_fuse.cells import Cell, held_last, pull_through, stacked
+from preimage_fuse.cells import Cell, held_last, pull_through, stacked, stretched
 from preimage_fuse.config import FuseConfig
 
 if TYPE_CHECKING:
@@ -28,8 +31,10 @@ class Fuse(WordAdapter[FuseConfig]):
     tokens in the target than in the source. Words of a case that was not fitted use the map of the nearest case; where
     there is none they get no gradient. `coverage` counts both.
 
-    Where it differs from the authors' code: the grid has both numbers of tokens as axes, not the target's alone;
-    longer words are not cut off to make lengths agree; words are centred (``center=False`` turns it off); the transpose
+    Where it differs from the authors' code: the grid has both numbers of tokens as axes, not the target's alone; a case
+    learns from words of another number of target tokens, too, `stretched` to its own, because a search puts any word of
+    as many source tokens in a word's place (``stretched=0`` turns it off); longer words are not cut off to make lengths
+    agree; words are centred (``center=False`` turns it off); the transpose
     reverses the slices, without which it is no adjoint beyond two tokens; words are learned as they stand behind a
     space, too, in their own case; a ridge keeps cases of few words from exploding; unknown words get the nearest map
     or zero, never noise.
@@ -55,17 +60,31 @@ class Fuse(WordAdapter[FuseConfig]):
 
     def _fit(self, table: WordTable) -> dict[Case, Cell]:
         cells = {}
-        for case, places in table.cases.items():
-            if len(places) < self.config.min_examples_per_case:
-                continue
-            order = held_last(len(places), self.config.held_out)
-            ours, theirs = (ids[order] for ids in table.ids(case))
-            cells[case] = self._fit_cell(
-                stacked(self.source.embedding, ours, max(case)),
-                stacked(self.target.embedding, theirs, max(case)),
-                observed=case[1] if self.config.padding == "free" else None,
-            )
+        for case in sorted({(ours, theirs) for ours, _ in table.cases for _, theirs in table.cases}):
+            cell = self._fit_case(table, case)
+            if cell is not None:
+                cells[case] = cell
         return cells
+
+    def _fit_case(self, table: WordTable, case: Case) -> Cell | None:
+        """Return the map of a case, learned from its own words and from others of as many source tokens."""
+        depth, count = max(case), case[1]
+        x, y, weights = [], [], []
+        for other in table.cases:
+            weight = 1.0 if other == case else self.config.stretched
+            if other[0] != case[0] or not weight:
+                continue
+            ours, theirs = table.ids(other)
+            x.append(stacked(self.source.embedding, ours, depth))
+            words = stretched(stacked(self.target.embedding, theirs, other[1]), count)
+            y.append(functional.pad(words, (0, depth - count)))
+            weights.append(words.new_full((len(words),), weight))
+        n_words = sum(map(len, x))
+        if n_words < self.config.min_examples_per_case:
+            return None
+        order = held_last(n_words, self.config.held_out)
+        observed = count if self.config.padding == "free" else None
+        return self._fit_cell(torch.cat(x)[order], torch.cat(y)[order], observed, torch.cat(weights)[order])
 
     def _cell_for(self, case: Case, cells: Mapping[Case, Cell]) -> Case | None:
         if case in cells:
