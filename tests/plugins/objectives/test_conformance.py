@@ -35,3 +35,13 @@ class TestTargetLikelihoodByMellowmax(ObjectiveSuite):
 
 class TestClassLikelihood(ObjectiveSuite):
     component = "class-likelihood"
+
+
+class TestDenoising(ObjectiveSuite):
+    component = "denoising"
+    options: ClassVar = {"n_timesteps": 3, "batch_size": 4}
+
+
+class TestDenoisingAtDrawnTimestepsAgainstNothing(ObjectiveSuite):
+    component = "denoising"
+    options: ClassVar = {"spacing": "random", "relative": True, "lowest": 0.5, "highest": 0.9, "seed": 3}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import attrs
-from attrs.validators import gt, instance_of, optional
+from attrs.validators import ge, gt, in_, instance_of, le, optional
 
 __all__ = [
     "ClassLikelihoodConfig",
     "ClipSimilarityConfig",
+    "DenoisingConfig",
     "FluencyConfig",
     "TargetLikelihoodConfig",
     "TextSimilarityConfig",
@@ -60,3 +61,52 @@ class ClassLikelihoodConfig:
         validator=optional(instance_of(str)),
         metadata={"help": "The class for all targets; without it each target is a label."},
     )
+
+
+@attrs.frozen(kw_only=True)
+class DenoisingConfig:
+    """At which timesteps a diffusion model is asked, and with which noise."""
+
+    n_timesteps: int = attrs.field(
+        default=8,
+        validator=[instance_of(int), ge(1)],
+        metadata={"help": "How many timesteps the mean is over; each costs one pass of the network."},
+    )
+    lowest: float = attrs.field(
+        default=0.0,
+        converter=float,
+        validator=[ge(0.0), le(1.0)],
+        metadata={"help": "Where their range begins: 0 is the least noisy timestep of the training."},
+    )
+    highest: float = attrs.field(
+        default=1.0,
+        converter=float,
+        validator=[ge(0.0), le(1.0)],
+        metadata={"help": "Where their range ends: 1 is pure noise."},
+    )
+    spacing: str = attrs.field(
+        default="even",
+        validator=in_(("even", "random")),
+        metadata={"help": "Whether they are evenly spaced (even) or drawn by the seed (random)."},
+    )
+    seed: int = attrs.field(
+        default=0,
+        validator=instance_of(int),
+        metadata={"help": "Of the noises, which are the same for every prompt and picture."},
+    )
+    relative: bool = attrs.field(
+        default=False,
+        validator=instance_of(bool),
+        metadata={"help": "Subtract the loss of the empty prompt: below zero a prompt says more than nothing."},
+    )
+    batch_size: int = attrs.field(
+        default=16,
+        validator=[instance_of(int), ge(1)],
+        metadata={"help": "Noisy pictures in one pass of the network at most; halved when memory runs out."},
+    )
+
+    @highest.validator
+    def _is_a_range(self, _attribute: object, highest: float) -> None:
+        if highest <= self.lowest:
+            message = f"The range of timesteps from {self.lowest} to {highest} is empty: set highest above lowest."
+            raise ValueError(message)

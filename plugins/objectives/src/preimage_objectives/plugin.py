@@ -65,4 +65,14 @@ def provide_objectives() -> tuple[Component, ...]:
             traits=("space:text", "offers:gradient", "role:classifier", "target:label"),
             needs=("torch",),
         ),
+        Component(
+            name="denoising",
+            target="preimage_objectives.denoising:Denoising",
+            config="preimage_objectives.config:DenoisingConfig",
+            api="1.0",
+            summary="How well a diffusion model tells the noise in pictures when it is told the prompt.",
+            traits=("space:text", "offers:gradient", "role:denoiser", "target:image"),
+            needs=("torch", "PIL"),
+            cite="arXiv:2303.16203",
+        ),
     )
