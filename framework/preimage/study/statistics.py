@@ -164,7 +164,8 @@ def rank_correlation(left: Array, right: Array) -> Array:
     centred = [side - side.mean(axis=1, keepdims=True) for side in (ranks(left), ranks(right))]
     product = (centred[0] * centred[1]).sum(axis=1)
     scale = np.sqrt(np.square(centred[0]).sum(axis=1) * np.square(centred[1]).sum(axis=1))
-    return np.divide(product, scale, out=np.full(len(product), np.nan), where=scale > 0)
+    found: Array = np.divide(product, scale, out=np.full(len(product), np.nan), where=scale > 0)
+    return found
 
 
 def sign_flip_test(differences: Sequence[float], *, seed: int = 0) -> float:
