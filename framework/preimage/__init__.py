@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from preimage.inversion import invert, rerun
     from preimage.pipeline import Pipeline, Stage, Term
     from preimage.result import Result
+    from preimage.study.study import Study
 
 _HOMES = {
     "SLOT": "preimage.api.template",
@@ -38,6 +39,7 @@ _HOMES = {
     "Result": "preimage.result",
     "Spent": "preimage.api.events",
     "Stage": "preimage.pipeline",
+    "Study": "preimage.study.study",
     "Template": "preimage.api.template",
     "Term": "preimage.pipeline",
     "catalogue": "preimage._catalogue",
@@ -59,6 +61,7 @@ __all__ = [
     "Result",
     "Spent",
     "Stage",
+    "Study",
     "Template",
     "Term",
     "catalogue",

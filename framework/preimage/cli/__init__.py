@@ -34,6 +34,7 @@ __all__ = ["COMMANDS", "Parser", "UsageError", "main"]
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "invert": ("preimage.cli.invert", "Find the prompt that a picture is most like."),
+    "compare": ("preimage.cli.compare", "Compare methods on many pictures at equal cost, and write a report."),
     "plugins": ("preimage.cli.plugins", "List the installed plugins, what they provide and how they fare."),
     "show": ("preimage.cli.show", "Describe one component: its options, what it needs, where it comes from."),
     "check": ("preimage.cli.check", "Test whether what a distribution provides keeps the contracts."),

@@ -136,6 +136,7 @@ def _from_folder(folder: Path, limit: int | None) -> Iterator[Picture]:
         yield from _from_dataset(folder, limit)
     else:
         files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        files = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
         stems = [path.relative_to(folder).with_suffix("").as_posix() for path in files]
         for path, stem in zip(files, stems, strict=True):
             # Two formats of one picture are told apart by their suffixes.

@@ -24,7 +24,7 @@ class Spec:
         images: the pictures, in the study's folder.
         recipes: name to pipeline, as `Pipeline.to_dict` writes it.
         seeds: each recipe is run with each on each picture.
-        measures: the options of `preimage.study.measures.MeasureOptions` that are set.
+        measures: the options of `preimage.study.measures.MeasureOptions` that are set; None measures nothing.
         threads: of each worker; sums are the same only where it is.
         equalised: by what the budgets were made equal, for people.
         versions: distribution to version, as the study was begun; records hold their own.
@@ -33,7 +33,7 @@ class Spec:
     images: tuple[StudyImage, ...]
     recipes: Mapping[str, Mapping[str, Any]]
     seeds: tuple[int, ...]
-    measures: Mapping[str, Any] = attrs.field(factory=dict)
+    measures: Mapping[str, Any] | None = None
     threads: int = 1
     equalised: str = ""
     versions: Mapping[str, str] = attrs.field(factory=dict, eq=False)
@@ -61,7 +61,9 @@ class Spec:
         theirs = {image.name: (image.sha256, image.caption) for image in other.images}
         found += _differences("picture", ours, theirs)
         found += _differences("recipe", _plain(self.recipes), _plain(other.recipes))
-        found += _differences("measure option", _plain(self.measures), _plain(other.measures))
+        found += _differences("measure option", _plain(self.measures or {}), _plain(other.measures or {}))
+        if (self.measures is None) != (other.measures is None):
+            found.append(f"measures: {'none' if self.measures is None else 'some'} before, not so now")
         for name in ("seeds", "threads", "equalised"):
             before, now = getattr(self, name), getattr(other, name)
             if before != now:

@@ -18,7 +18,7 @@ from preimage.errors import InputError, StorageError
 from preimage.study.record import Key, Record
 from preimage.study.spec import Spec
 
-__all__ = ["FILE", "Store"]
+__all__ = ["FILE", "Store", "writing"]
 
 FILE = "study.sqlite"
 """The name of the SQLite file in a study's folder."""
@@ -69,7 +69,7 @@ class Store:
         if cls.exists(folder):
             message = f"{folder} holds a study already: name another folder, or go on with that one."
             raise InputError(message)
-        with _writing(folder):
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             lock = _locked(folder)
             # Under another name until it is whole: a kill in between leaves no half-made study.
@@ -81,11 +81,11 @@ class Store:
             connection.execute("COMMIT")
             connection.close()
             temporary.replace(folder / FILE)
-        return cls(folder, _connected(folder, writing=True), spec, lock)
+        return cls(folder, _connected(folder), spec, lock)
 
     @classmethod
-    def open(cls, folder: str | os.PathLike[str], *, writing: bool = False) -> Store:
-        """Open the study in `folder`, for reading unless `writing`.
+    def open(cls, folder: str | os.PathLike[str], *, readonly: bool = True) -> Store:
+        """Open the study in `folder`, for reading unless `readonly` is false.
 
         Raises:
             InputError: there is none, it was written by another version, or another process is writing there.
@@ -94,8 +94,8 @@ class Store:
         if not cls.exists(folder):
             message = f"{folder} holds no study: give the folder that `preimage compare … --out` has written."
             raise InputError(message)
-        lock = _locked(folder) if writing else None
-        connection = _connected(folder, writing=writing)
+        lock = None if readonly else _locked(folder)
+        connection = _connected(folder, readonly=readonly)
         try:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version != VERSION:
@@ -135,7 +135,7 @@ class Store:
         Raises:
             StorageError: there is no room, or the folder cannot be written to any more.
         """
-        with _writing(self.folder):
+        with writing(self.folder):
             if record.key in self.done():
                 return False
             for name, data in (files or {}).items():
@@ -147,7 +147,7 @@ class Store:
 
     def remove_failed(self) -> int:
         """Forget the records of runs that failed, so that they are run again; return how many there were."""
-        with _writing(self.folder):
+        with writing(self.folder):
             return self._connection.execute("DELETE FROM records WHERE status = 'failed'").rowcount
 
     def close(self) -> None:
@@ -165,11 +165,11 @@ class Store:
         self.close()
 
 
-def _connected(folder: Path, *, writing: bool) -> sqlite3.Connection:
+def _connected(folder: Path, *, readonly: bool = False) -> sqlite3.Connection:
     # Without a transaction of Python's own: each statement is committed as it is carried out.
     connection = sqlite3.connect(folder / FILE, isolation_level=None, timeout=30)
-    if writing:
-        with _writing(folder):
+    if not readonly:
+        with writing(folder):
             connection.execute("PRAGMA journal_mode = WAL")
             # A record that was announced survives a power cut, too.
             connection.execute("PRAGMA synchronous = FULL")
@@ -177,10 +177,12 @@ def _connected(folder: Path, *, writing: bool) -> sqlite3.Connection:
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path) -> Iterator[None]:
     """Turn whatever a full disk or a lost folder raises into one sentence."""
     try:
         yield
+    except StorageError:
+        raise
     except (sqlite3.OperationalError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         message = (

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -22,7 +23,7 @@ from preimage.study.equal_cost import equalised, total_of
 from preimage.study.images import collect, find, slug
 from preimage.study.record import Record
 from preimage.study.spec import Spec
-from preimage.study.store import Store
+from preimage.study.store import Store, writing
 from preimage.study.work import Outcome, Unit, run_unit
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class Study:
         images: a folder of pictures, a dataset on disk, ``plugin:name``, or a list of pictures.
         recipes: files (named by their stems), or name to `Pipeline`, plain data or file.
         seeds: how many seeds, from 0, or which.
-        measures: options of `preimage.study.measures.MeasureOptions`; what the pictures suggest without it.
+        measures: options of `preimage.study.measures.MeasureOptions`, beside those that suit the pictures by the word
+            of the plugin that offers them; None measures nothing.
         equalise: give every recipe the same total of ``"candidates"``, ``"passes"`` or ``"seconds"``.
         budget: that total; what the most frugal recipe allows itself without it.
         limit: pictures at most.
@@ -75,7 +77,7 @@ class Study:
         recipes: Sequence[str | os.PathLike[str]] | Mapping[str, Any],
         *,
         seeds: int | Sequence[int] = 1,
-        measures: Mapping[str, Any] | None = None,
+        measures: Mapping[str, Any] | None = MappingProxyType({}),
         equalise: str | None = None,
         budget: float | None = None,
         limit: int | None = None,
@@ -93,7 +95,7 @@ class Study:
             raise InputError(message)
         self.pipelines: Mapping[str, Pipeline] = pipelines
         self.seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-        self.measures = _checked_measures({**suggested, **(measures or {})})
+        self.measures = None if measures is None else _set({**suggested, **measures})
         self.threads = threads
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or threads < 1:
             message = f"The study has the seeds {self.seeds} and {threads} threads: give distinct seeds and a thread."
@@ -128,21 +130,26 @@ class Study:
             StorageError: there is no room for more records.
         """
         from preimage.assembly import check
+        from preimage.study import measures
 
         installed = _installed(catalogue)
         for pipeline in self.pipelines.values():
             check(pipeline, installed)
+        if self.measures is not None:
+            measures.check(measures.as_options(self.measures), installed)
         with self._store(Path(folder), installed) as store:
             return _carry_out(store, executor, workers, listener, installed, retry_failed=retry_failed)
 
     def _store(self, folder: Path, catalogue: Catalogue) -> Store:
         """Return the study in `folder`: the one that is there, if it is this one, or a new one."""
         if not Store.exists(folder):
-            return Store.create(folder, self._spec(folder / "images", catalogue))
+            with writing(folder):
+                return Store.create(folder, self._spec(folder / "images", catalogue))
         # The pictures are read anew, because the folder they come from may hold others by now.
-        store = Store.open(folder, writing=True)
+        store = Store.open(folder, readonly=False)
         try:
-            now = self._spec(folder / ".images", catalogue)
+            with writing(folder):
+                now = self._spec(folder / ".images", catalogue)
             differences = store.spec.differences(now)
         except BaseException:
             store.close()
@@ -185,7 +192,7 @@ def go_on(
         InputError: there is no study.
         StorageError: there is no room for more records.
     """
-    with Store.open(folder, writing=True) as store:
+    with Store.open(folder, readonly=False) as store:
         return _carry_out(store, executor, workers, listener, _installed(catalogue), retry_failed=retry_failed)
 
 
@@ -337,14 +344,14 @@ def _pipelines(recipes: Sequence[str | os.PathLike[str]] | Mapping[str, Any]) ->
     return pipelines
 
 
-def _checked_measures(measures: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that say something, after a look at whether they are options at all."""
-    from preimage.configuration import configure
-    from preimage.study.measures import MeasureOptions
+def _set(measures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are not as they are by default, as plain data, after checking them all."""
+    from preimage.study.measures import MeasureOptions, as_options
 
-    given = {name: value for name, value in measures.items() if value is not None}
-    configure(MeasureOptions, given, "The measuring")
-    return given
+    options = attrs.asdict(as_options(measures))
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+    default = attrs.asdict(MeasureOptions())
+    return {name: value for name, value in plain.items() if options[name] != default[name]}
 
 
 def _installed(catalogue: Catalogue | None) -> Catalogue:

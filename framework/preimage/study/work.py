@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from preimage.api import TextSpace
     from preimage.result import Result
 
-__all__ = ["Outcome", "Unit", "run_unit"]
+__all__ = ["TRUTH", "Outcome", "Unit", "run_unit"]
+
+TRUTH = "pictures/truth"
+"""Where the pictures are that the true prompts make on the shared seeds, a folder for each picture of the study."""
 
 # A worker of somebody's cluster may have several threads, and torch has one number of threads for all of them.
 _ONE_AT_A_TIME = threading.Lock()
@@ -36,7 +39,7 @@ class Unit:
     pipeline: Mapping[str, Any]
     image: StudyImage
     seed: int
-    measures: Mapping[str, Any]
+    measures: Mapping[str, Any] | None
     threads: int
     folder: str
     """Where the run's pictures will be, relative to the study's folder."""
@@ -126,30 +129,28 @@ def _changed(ids: tuple[int, ...], again: tuple[int, ...]) -> tuple[int, ...]:
 
 def _measured(unit: Unit, record: Record, catalogue: Catalogue) -> Outcome:
     """Return the record with what its text is worth."""
-    if not unit.measures:
+    if unit.measures is None:
         return Outcome(record)
-    from preimage.configuration import configure
-    from preimage.study.measures import MeasureOptions, measure
+    from preimage.study.measures import as_options, measure
+    from preimage.study.measuring import reference_pictures
 
     started = time.perf_counter()
-    options = configure(MeasureOptions, unit.measures, "The measuring")
+    options = as_options(unit.measures)
     measured = measure(record.text, unit.image, options, catalogue, seed=unit.seed)
     files = {
-        f"{unit.folder}/{name}-{number}.png": _encoded(picture)
-        for name, pictures in measured.pictures.items()
-        for number, picture in enumerate(pictures)
-    }
-    paths = {
-        name: tuple(f"{unit.folder}/{name}-{number}.png" for number in range(len(pictures)))
+        name: {f"{unit.folder}/{name}-{number}.png": picture for number, picture in enumerate(pictures)}
         for name, pictures in measured.pictures.items()
     }
     record = attrs.evolve(
         record,
         measures=dict(measured.values),
-        pictures=paths,
+        pictures={name: tuple(paths) for name, paths in files.items()},
         measuring_seconds=time.perf_counter() - started,
     )
-    return Outcome(record, files)
+    # The same for every run on the picture, and so written by whichever ends first.
+    references = enumerate(reference_pictures(unit.image, options, catalogue))
+    files["truth"] = {f"{TRUTH}/{unit.image.slug}/shared-{number}.png": picture for number, picture in references}
+    return Outcome(record, {path: _encoded(picture) for group in files.values() for path, picture in group.items()})
 
 
 def _encoded(picture: Image) -> bytes:

@@ -18,8 +18,16 @@ if TYPE_CHECKING:
 
 __all__ = ["demo_scenes", "held_out", "pictures", "write_folder"]
 
-MEASURES: Mapping[str, object] = MappingProxyType({})
-"""The models that measure what was found on pictures of this world; none of them is searched with."""
+MEASURES: Mapping[str, object] = MappingProxyType(
+    {
+        "similarity": "miniworld:clip",
+        "held_out": "miniworld:clip-judge",
+        "text_encoder": "miniworld:sentence",
+        "language_model": "miniworld:llama",
+        "distances": ("scene-attributes", "token-f1", "exact-match", "edit-distance", "ssim", "kid", "fid"),
+    }
+)
+"""What is measured on pictures of this world; searches go by ``miniworld:clip``, and no other model here is searched with."""
 
 
 def held_out(count: int, seed: int = 0, objects: int | None = None) -> list[tuple[Scene, "Image", str]]:
