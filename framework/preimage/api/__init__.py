@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         ROLES,
         Captioner,
         Classifier,
+        Decoding,
         Denoiser,
         ImageGenerator,
         ImageTextEncoder,
@@ -27,16 +28,18 @@ if TYPE_CHECKING:
         TextEncoder,
     )
     from preimage.api.objective import GradientObjective, NextTokenObjective, Objective
-    from preimage.api.optimizer import Gradients, Losses, NextTokens, Optimizer, Request, State, Step
+    from preimage.api.optimizer import Captions, Gradients, Losses, NextTokens, Optimizer, Request, State, Step
     from preimage.api.pictures import Picture, Pictures
-    from preimage.api.space import FeatureSpace, TextSpace
+    from preimage.api.space import FeatureSpace, Reach, TextSpace
     from preimage.api.template import SLOT, Template
 
 _HOMES = {
     "API": "preimage.api.component",
     "Captioner": "preimage.api.model",
+    "Captions": "preimage.api.optimizer",
     "Classifier": "preimage.api.model",
     "Component": "preimage.api.component",
+    "Decoding": "preimage.api.model",
     "Denoiser": "preimage.api.model",
     "Distance": "preimage.api.distance",
     "EmbeddingAdapter": "preimage.api.adapter",
@@ -58,6 +61,7 @@ _HOMES = {
     "Picture": "preimage.api.pictures",
     "Pictures": "preimage.api.pictures",
     "ROLES": "preimage.api.model",
+    "Reach": "preimage.api.space",
     "Request": "preimage.api.optimizer",
     "RunEvent": "preimage.api.events",
     "SLOT": "preimage.api.template",
@@ -78,8 +82,10 @@ __all__ = [
     "ROLES",
     "SLOT",
     "Captioner",
+    "Captions",
     "Classifier",
     "Component",
+    "Decoding",
     "Denoiser",
     "Distance",
     "EmbeddingAdapter",
@@ -99,6 +105,7 @@ __all__ = [
     "Optimizer",
     "Picture",
     "Pictures",
+    "Reach",
     "Request",
     "RunEvent",
     "Spent",

@@ -22,20 +22,25 @@ import attrs
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Answer", "Gradients", "Losses", "NextTokens", "Optimizer", "Request", "State", "Step"]
+    from preimage.api.model import Decoding
+
+__all__ = ["Answer", "Captions", "Gradients", "Losses", "NextTokens", "Optimizer", "Request", "State", "Step"]
 
 
 @attrs.frozen(eq=False)
 class Losses:
-    """Asks for the loss of each candidate; the answer is a tensor ``(B,)``.
+    """Asks for the loss of each candidate; the answer is a tensor ``(B,)``, or ``(B, T)`` with `terms`.
 
     Attributes:
         candidates: token ids ``(B, L)``, or features ``(B, D)``.
         run: for a rowwise optimizer, which of its runs each candidate belongs to, ``(B,)``.
+        terms: answer every term by itself instead of their weighted sum; a matter of features. Term 0 is the
+            decision's margin, wanted where it is not above 0, and term 1 the distance from the query.
     """
 
     candidates: Tensor
     run: Tensor | None = None
+    terms: bool = False
 
 
 @attrs.frozen(eq=False)
@@ -47,10 +52,12 @@ class Gradients:
     Attributes:
         candidates: token ids ``(B, L)``, or features ``(B, D)``.
         run: for a rowwise optimizer, which of its runs each candidate belongs to, ``(B,)``.
+        terms: answer every term by itself, ``(B, T)`` and ``(B, T, D)``; see `Losses`.
     """
 
     candidates: Tensor
     run: Tensor | None = None
+    terms: bool = False
 
 
 @attrs.frozen(eq=False)
@@ -66,8 +73,26 @@ class NextTokens:
     run: Tensor | None = None
 
 
-Request: TypeAlias = Losses | Gradients | NextTokens
-Answer: TypeAlias = "Tensor | tuple[Tensor, Tensor]"
+@attrs.frozen(eq=False)
+class Captions:
+    """Asks what the run's picture shows; the answer is a tuple of texts.
+
+    Of a target of several pictures it has the captions of each. For a rowwise optimizer it is a tuple of such tuples,
+    one for each run.
+
+    Attributes:
+        captioner: the reference of the model that is asked, the optimizer's own `captioner`.
+        decoding: how many captions, and how they are found.
+        seed: of what is sampled; to be drawn from the run's generator.
+    """
+
+    captioner: str
+    decoding: Decoding
+    seed: int = 0
+
+
+Request: TypeAlias = Losses | Gradients | NextTokens | Captions
+Answer: TypeAlias = "Tensor | tuple[Tensor, Tensor] | tuple[str, ...] | tuple[tuple[str, ...], ...]"
 
 
 class State(Protocol):
@@ -97,7 +122,8 @@ class Optimizer(Protocol[S]):
     """A search algorithm over texts or features.
 
     Attributes:
-        requires: what it asks for besides losses: ``"gradient"``, ``"next-token"``.
+        requires: what it asks for besides losses: ``"gradient"``, ``"next-token"``, ``"captions"``. An optimizer that
+            requires captions also has `captioner`, the model to ask: a reference, or a `Captioner`.
         rowwise: its rows are independent runs, so one state carries all targets; otherwise every target has a
             state of its own and the host advances them in lockstep. A rowwise optimizer is given a tuple, with
             one entry per run, wherever this says one generator or one start; given starts are equally long, and

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from preimage.api.template import Template
 
-__all__ = ["FeatureSpace", "TextSpace"]
+__all__ = ["FeatureSpace", "Reach", "TextSpace"]
 
 
 @runtime_checkable
@@ -73,7 +73,11 @@ class TextSpace(Protocol):
 
 @runtime_checkable
 class FeatureSpace(Protocol):
-    """Typed columns with bounds, immutables and directions, and one codec to and from floats."""
+    """Typed columns with bounds, immutables and directions, and one codec to and from floats.
+
+    Rows are float64. Numbers are standardised by the data that the space was made from, two-valued columns are 0 or 1,
+    and the levels of a nominal column are a one-hot block.
+    """
 
     @property
     def width(self) -> int:
@@ -85,6 +89,70 @@ class FeatureSpace(Protocol):
         """Where encoded rows live."""
         ...
 
-    def project(self, features: Tensor) -> Tensor:
-        """Return the nearest feasible rows, ``(B, D)``: bounds, one-hot groups, immutables, directions."""
+    @property
+    def groups(self) -> tuple[slice, ...]:
+        """The positions of each one-hot block."""
+        ...
+
+    @property
+    def frozen(self) -> Tensor:
+        """Which positions no answer may change, bool ``(D,)``."""
+        ...
+
+    def encode(self, table: Any) -> Tensor:
+        """Return the rows of a table as floats, ``(B, D)``."""
+        ...
+
+    def around(self, queries: Any) -> Reach:
+        """Return what may be answered to each row of a table."""
+        ...
+
+
+@runtime_checkable
+class Reach(Protocol):
+    """The rows that may answer each of ``N`` queries: everything that depends on where one starts.
+
+    `run` names the query that each row is an answer to, ``(B,)``.
+    """
+
+    @property
+    def reference(self) -> Tensor:
+        """The queries, encoded, ``(N, D)``."""
+        ...
+
+    @property
+    def lower(self) -> Tensor:
+        """The least value of each float, ``(N, D)``: bounds, directions and what is fixed in one."""
+        ...
+
+    @property
+    def upper(self) -> Tensor:
+        """The greatest value of each float, ``(N, D)``."""
+        ...
+
+    @property
+    def free(self) -> Tensor:
+        """Which floats a search may move, bool ``(N, D)``: neither fixed nor computed from others."""
+        ...
+
+    @property
+    def groups(self) -> tuple[slice, ...]:
+        """The positions of each one-hot block."""
+        ...
+
+    @property
+    def columns(self) -> Tensor:
+        """The number of the column that each float belongs to, ``(D,)``, from 0 without gaps."""
+        ...
+
+    def project(self, features: Tensor, run: Tensor) -> Tensor:
+        """Return the nearest feasible rows, ``(B, D)``; between levels and whole numbers all is feasible."""
+        ...
+
+    def round(self, features: Tensor, run: Tensor) -> Tensor:
+        """Return the nearest rows that can be written down, ``(B, D)``: what a model will be asked about."""
+        ...
+
+    def pull_back(self, gradient: Tensor) -> Tensor:
+        """Return a gradient, ``(..., D)``, with what computed floats feel handed to those they are computed from."""
         ...

@@ -1,0 +1,117 @@
+"""What a search over features is given to search: where it may go, and how far from the query it is then."""
+
+from __future__ import annotations
+
+import inspect
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from preimage.errors import AssemblyError, InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from preimage.api.distance import Distance
+    from preimage.api.space import Reach
+
+__all__ = ["FeatureSearchSpace"]
+
+
+class FeatureSearchSpace:
+    """A `Reach` as an optimizer sees it: with the distance, rows that exist, and the limit on changed columns.
+
+    Arguments:
+        reach: what may be answered to each query.
+        distance: how far an answer is from its query.
+        known: rows that exist, ``(M, D)``, for searches that start from some.
+        known_margins: whether each of them is decided as each query wants, ``(M, N)``: wanted where not above 0.
+        labels: the class of each query, ``(N,)``, for distances that depend on it.
+        wanted: the class that each answer should have, ``(N,)``.
+        max_changed: how many columns an answer may change; any number without it.
+        streams: which random numbers each run draws, ``(N,)``; equal numbers, equal draws.
+
+    Raises:
+        AssemblyError: the distance is not one between features.
+        InputError: the limit on changed columns allows nothing.
+    """
+
+    def __init__(
+        self,
+        reach: Reach,
+        distance: Distance,
+        *,
+        known: Tensor | None = None,
+        known_margins: Tensor | None = None,
+        labels: Tensor | None = None,
+        wanted: Tensor | None = None,
+        max_changed: int | None = None,
+        streams: tuple[int, ...] | None = None,
+    ) -> None:
+        if distance.domain != "features":
+            message = (
+                f"{type(distance).__name__} is a distance between {distance.domain}s, and rows of features are "
+                "searched: use a distance between features, such as l2 or joint."
+            )
+            raise AssemblyError(message)
+        if max_changed is not None and max_changed < 1:
+            message = f"max_changed={max_changed} lets no column change: give 1 or more, or leave it out."
+            raise InputError(message)
+        self.reach = reach
+        self.distance = distance
+        self.reference = reach.reference
+        self.lower, self.upper, self.free = reach.lower, reach.upper, reach.free
+        self.groups, self.columns = reach.groups, reach.columns
+        self.known = self.reference[:0] if known is None else known
+        n_runs = len(self.reference)
+        self.known_margins = self.known.new_zeros(len(self.known), n_runs) if known_margins is None else known_margins
+        self.labels, self.wanted = labels, wanted
+        self.max_changed = max_changed
+        self.streams = streams or (0,) * n_runs
+        self._conditional = "left_label" in inspect.signature(type(distance).__call__).parameters
+
+    @property
+    def n_runs(self) -> int:
+        """The number of queries, ``N``."""
+        return len(self.reference)
+
+    @property
+    def device(self) -> torch.device:
+        """Where rows live."""
+        return self.reference.device
+
+    @cached_property
+    def n_columns(self) -> int:
+        """The number of columns; a one-hot block is one."""
+        return int(self.columns.max()) + 1 if len(self.columns) else 0
+
+    @cached_property
+    def quadratic(self) -> Any:
+        """The form (x' - c)ᵀ P (x' - c) that the distance rises with, one centre for each query, or None."""
+        form = getattr(self.distance, "quadratic", None)
+        if form is None:
+            return None
+        if "reference_label" in inspect.signature(form).parameters:
+            return form(self.reference, self.wanted, self.labels)
+        return form(self.reference, self.wanted)
+
+    def project(self, features: Tensor, run: Tensor) -> Tensor:
+        """Return the nearest feasible rows, ``(B, D)``."""
+        return self.reach.project(features, run)
+
+    def round(self, features: Tensor, run: Tensor) -> Tensor:
+        """Return the nearest rows that can be written down, ``(B, D)``."""
+        return self.reach.round(features, run)
+
+    def distances(self, features: Tensor, run: Tensor) -> Tensor:
+        """Return how far each row is from its query, ``(B,)``."""
+        reference = self.reference[run]
+        if not self._conditional or self.wanted is None or self.labels is None:
+            return self.distance(features, reference)
+        return self.distance(features, reference, self.wanted[run], self.labels[run])  # type: ignore[call-arg]
+
+    def changed(self, features: Tensor, run: Tensor) -> Tensor:
+        """Tell which columns of each row differ from its query, bool ``(B, C)``."""
+        moved = (features != self.reference[run]).to(features.dtype)
+        return moved.new_zeros(len(moved), self.n_columns).index_add_(1, self.columns, moved) > 0

@@ -1,0 +1,312 @@
+"""A user's model, seen as a function from rows to scores: estimators, torch modules, callables.
+
+Scores are what decides. Where the model can be followed, there is also a function of the encoded row through which
+gradients flow: torch modules bring it, linear estimators and multilayer perceptrons are rebuilt from their weights,
+behind any preprocessing that is affine in the encoded row. Whether a rebuilt function is the model is found out by
+trying it, and what leaves a search is always decided by the model itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+import numpy as np
+import torch
+
+from preimage.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from preimage_counterfactual.space import TableSpace
+
+__all__ = ["Form", "ModelView", "view"]
+
+Form = Literal["probabilities", "logits", "values"]
+
+_AGREES = 1e-6
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class ModelView:
+    """What a search needs of a model.
+
+    Attributes:
+        scores: from a table, or from a tensor in the table's units where `reads_tensors`, to ``(B, C)``.
+        form: what the scores are: probabilities, logits, or one value of a regression.
+        classes: what each score stands for.
+        smooth: from encoded rows, ``(B, D)``, to logits or values, ``(B, C)``, with a gradient; None if there is none.
+        smooth_form: what `smooth` answers.
+        linear: whether `smooth` is affine.
+        reads_tensors: whether `scores` reads tensors.
+        noise: how much a score may differ from batch to batch.
+    """
+
+    scores: Callable[[Any], Tensor]
+    form: Form
+    classes: tuple[Any, ...]
+    smooth: Callable[[Tensor], Tensor] | None = None
+    smooth_form: Form = "logits"
+    linear: bool = False
+    reads_tensors: bool = False
+    noise: float = 1e-9
+
+
+def view(
+    model: Any,
+    space: TableSpace,
+    *,
+    inputs: Literal["raw", "encoded"] = "raw",
+    outputs: Literal["auto"] | Form = "auto",
+    classes: tuple[Any, ...] | None = None,
+) -> ModelView:
+    """Return a model as a search sees it.
+
+    Arguments:
+        model: a scikit-learn estimator or pipeline, a torch module, or a function of a table.
+        space: the columns.
+        inputs: what a torch module reads: rows in the table's units (one-hot blocks in place of categorical columns)
+            or as they are encoded.
+        outputs: what a function or module answers, where that cannot be told.
+        classes: the names of the classes, where the model does not tell them.
+
+    Raises:
+        InputError: it is none of these, or its answers cannot be used.
+    """
+    if isinstance(model, torch.nn.Module):
+        return _module_view(model, space, inputs, outputs, classes)
+    if hasattr(model, "predict") and (hasattr(model, "fit") or hasattr(model, "predict_proba")):
+        return _estimator_view(model, space, classes)
+    if callable(model):
+        return _function_view(model, space, outputs, classes)
+    message = (
+        f"{type(model).__name__} is no model that can be asked: give a scikit-learn estimator, a torch module, or a "
+        "function that answers a table with probabilities."
+    )
+    raise InputError(message)
+
+
+def _function_view(model: Any, space: TableSpace, outputs: Any, classes: Any) -> ModelView:
+    def scores(table: Any) -> Tensor:
+        return _two_sided(_as_scores(model(table)), form)
+
+    form: Form = "probabilities"
+    first = _as_scores(model(space.decode(space.data[: min(64, len(space.data))])))
+    form = _form(first) if outputs == "auto" else outputs
+    return ModelView(scores=scores, form=form, classes=_classes(classes, _two_sided(first, form), form))
+
+
+def _module_view(model: torch.nn.Module, space: TableSpace, inputs: Any, outputs: Any, classes: Any) -> ModelView:
+    if model.training and any(
+        isinstance(part, torch.nn.modules.dropout._DropoutNd | torch.nn.modules.batchnorm._BatchNorm)
+        for part in model.modules()
+    ):
+        message = "The module is in training mode, so that it decides a row differently each time: call model.eval()."
+        raise InputError(message)
+    parameter = next(model.parameters(), torch.zeros(0, dtype=torch.float32))
+
+    def answer(rows: Tensor) -> Tensor:
+        return _as_scores(model(rows.to(dtype=parameter.dtype, device=parameter.device))).to(rows.device)
+
+    def scores(raw: Tensor) -> Tensor:
+        return _two_sided(answer(space.from_raw(raw) if inputs == "encoded" else raw).detach(), form)
+
+    def smooth(rows: Tensor) -> Tensor:
+        found = _two_sided(answer(rows if inputs == "encoded" else rows * space.scale + space.offset), form)
+        return found.clamp_min(1e-30).log() if form == "probabilities" else found
+
+    form: Form = "logits"
+    with torch.no_grad():
+        first = answer(space.data if inputs == "encoded" else space.data * space.scale + space.offset)
+    form = _form(first, _ends_in_sigmoid(model)) if outputs == "auto" else outputs
+    named = _classes(classes, _two_sided(first, form), form)
+    smooth_form: Form = "values" if form == "values" else "logits"
+    noise = 1e-9 if parameter.dtype == torch.float64 else 1e-5
+    return ModelView(
+        scores=scores,
+        form=form,
+        classes=named,
+        smooth=smooth,
+        smooth_form=smooth_form,
+        linear=isinstance(model, torch.nn.Linear),
+        reads_tensors=True,
+        noise=noise,
+    )
+
+
+def _estimator_view(model: Any, space: TableSpace, classes: Any) -> ModelView:
+    native = _native(model, space)
+    known = getattr(model, "classes_", None)
+    if known is None or getattr(model, "_estimator_type", "") == "regressor":
+        function: Any = model.predict
+        form: Form = "values"
+    elif hasattr(model, "predict_proba") and not _is_support_vector(model):
+        function, form = model.predict_proba, "probabilities"
+    elif hasattr(model, "decision_function"):
+        function, form = model.decision_function, "logits"
+    else:
+        places = {label: place for place, label in enumerate(known)}
+
+        def function(table: Any) -> np.ndarray:
+            return np.eye(len(places))[[places[label] for label in model.predict(table)]]
+
+        form = "probabilities"
+
+    def scores(table: Any) -> Tensor:
+        return _two_sided(_as_scores(function(native(table))), form)
+
+    named = tuple(known.tolist() if classes is None else classes) if form != "values" else ()
+    if form != "values" and len(named) < 2:
+        message = f"The model knows one class only, {named}: nothing can be decided otherwise."
+        raise InputError(message)
+    smooth, linear = _rebuilt(model, space, native, form)
+    return ModelView(
+        scores=scores,
+        form=form,
+        classes=named,
+        smooth=smooth,
+        smooth_form="values" if form == "values" else "logits",
+        linear=linear,
+    )
+
+
+def _native(model: Any, space: TableSpace) -> Callable[[Any], Any]:
+    """Return what makes of a table of the space the table that an estimator was fitted to."""
+    names = getattr(model, "feature_names_in_", None)
+    if space.table.library is None:
+        return lambda table: table
+    if names is None:
+        width = getattr(model, "n_features_in_", len(space.names))
+        return (lambda table: table.to_numpy()) if width == len(space.names) else (lambda table: table)
+    chosen = list(names)
+    return (lambda table: table) if chosen == list(space.names) else (lambda table: table[chosen])
+
+
+def _rebuilt(model: Any, space: TableSpace, native: Any, form: Form) -> tuple[Callable[[Tensor], Tensor] | None, bool]:
+    """Return an estimator as a function of encoded rows with a gradient, and whether it is affine; None if it is none."""
+    steps = getattr(model, "steps", None)
+    final = model if steps is None else steps[-1][1]
+    layers = _layers(final)
+    if layers is None:
+        return None, False
+    rows = _probes(space)
+    table = native(space.decode(rows))
+    before = np.asarray(table if steps is None or len(steps) == 1 else model[:-1].transform(table))
+    if before.dtype == object or before.ndim != 2:
+        return None, False
+    inputs = torch.from_numpy(before.astype(np.float64))
+    affine = _affine(rows, inputs)
+    if affine is None or layers[0][0].shape[0] != inputs.shape[1]:
+        return None, False
+    weights, activation = layers[:-1], layers[-1][0]
+
+    def smooth(features: Tensor) -> Tensor:
+        hidden = features @ affine[0] + affine[1]
+        for place, (matrix, bias) in enumerate(weights):
+            hidden = hidden @ matrix + bias
+            hidden = activation(hidden) if place < len(weights) - 1 else hidden
+        return _two_sided(hidden, "logits" if form != "values" else "values")
+
+    theirs = _as_scores((model.predict_proba if form == "probabilities" else _decision(model, form))(table))
+    ours = smooth(rows)
+    if form == "probabilities":
+        ours = torch.softmax(ours, dim=1)
+        # One-versus-rest models share the logits' order, but not their softmax; the order is what decides.
+        same = (_two_sided(theirs, form) - ours).abs().max() < _AGREES or bool(
+            (ours.argmax(dim=1) == theirs.argmax(dim=1)).all() and len(weights) == 1
+        )
+    else:
+        theirs = _two_sided(theirs, form)
+        same = bool((theirs - ours).abs().max() <= _AGREES * max(1.0, float(theirs.abs().max())))
+    return (smooth, len(weights) == 1) if same else (None, False)
+
+
+def _decision(model: Any, form: Form) -> Any:
+    return model.predict if form == "values" else model.decision_function
+
+
+def _layers(final: Any) -> list[Any] | None:
+    """Return weights and biases of each layer, ``[(matrix, bias), …, (activation,)]``, or None."""
+    activations = {
+        "identity": lambda hidden: hidden,
+        "relu": torch.relu,
+        "tanh": torch.tanh,
+        "logistic": torch.sigmoid,
+    }
+    if hasattr(final, "coefs_") and hasattr(final, "intercepts_") and final.activation in activations:
+        pairs = zip(final.coefs_, final.intercepts_, strict=True)
+        return [tuple(_tensor(part) for part in pair) for pair in pairs] + [(activations[final.activation],)]
+    coefficients, intercept = getattr(final, "coef_", None), getattr(final, "intercept_", None)
+    if not isinstance(coefficients, np.ndarray) or intercept is None or _is_support_vector(final):
+        return None
+    matrix = np.atleast_2d(coefficients).T
+    return [(_tensor(matrix), _tensor(np.broadcast_to(intercept, matrix.shape[1:]))), (activations["identity"],)]
+
+
+def _probes(space: TableSpace) -> Tensor:
+    """Return rows whose columns are independent of each other, so that they span everything, ``(n, D)``."""
+    rng = torch.Generator().manual_seed(0)
+    count = 2 * space.width + 20
+    pick = torch.randint(len(space.data), (count, len(space.units)), generator=rng)
+    rows = space.data[pick[:, space.column_of], torch.arange(space.width)]
+    return space.from_raw(space.to_raw(rows))
+
+
+def _affine(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Return the matrix and bias with ``rows @ matrix + bias == values``, or None where there are none."""
+    extended = torch.cat([rows, torch.ones(len(rows), 1).double()], dim=1)
+    solution = torch.linalg.lstsq(extended, values, driver="gelsd").solution
+    if (extended @ solution - values).abs().max() > 1e-8 * max(1.0, float(values.abs().max())):
+        return None
+    return solution[:-1], solution[-1]
+
+
+def _as_scores(answer: Any) -> Tensor:
+    """Return an answer as ``(B, C)`` float64."""
+    found = answer if isinstance(answer, torch.Tensor) else torch.from_numpy(np.asarray(answer, dtype=np.float64))
+    found = found.double()
+    return found[:, None] if found.ndim == 1 else found
+
+
+def _two_sided(scores: Tensor, form: Form) -> Tensor:
+    """Return scores with a column for each of two classes where one stood for both."""
+    if scores.shape[1] > 1 or form == "values":
+        return scores
+    if form == "probabilities":
+        return torch.cat([1 - scores, scores], dim=1)
+    return torch.cat([torch.zeros_like(scores), scores], dim=1)
+
+
+def _form(scores: Tensor, sigmoid: bool = True) -> Form:
+    """Return whether scores are probabilities or logits."""
+    inside = bool((scores >= 0).all() and (scores <= 1).all())
+    if scores.shape[1] == 1:
+        return "probabilities" if inside and sigmoid else "logits"
+    return "probabilities" if inside and bool((scores.sum(dim=1) - 1).abs().max() < 1e-3) else "logits"
+
+
+def _ends_in_sigmoid(model: torch.nn.Module) -> bool:
+    return any(isinstance(part, torch.nn.Sigmoid) for part in list(model.modules())[-1:])
+
+
+def _classes(given: Any, scores: Tensor, form: Form) -> tuple[Any, ...]:
+    if form == "values":
+        return ()
+    if given is not None and len(given) != scores.shape[1]:
+        message = f"The model answers {scores.shape[1]} scores and there are {len(given)} classes: name one for each."
+        raise InputError(message)
+    return tuple(range(scores.shape[1])) if given is None else tuple(given)
+
+
+def _is_support_vector(model: Any) -> bool:
+    # Their probabilities come from a calibration of its own and may contradict what they predict.
+    final = model.steps[-1][1] if hasattr(model, "steps") else model
+    return type(final).__name__ in ("SVC", "NuSVC")
+
+
+def _tensor(array: Any) -> Tensor:
+    return torch.from_numpy(np.array(array, dtype=np.float64))
+
+

@@ -1,0 +1,151 @@
+"""The point of least cost behind half-spaces and within bounds, for many queries at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from preimage.feature_space import FeatureSearchSpace
+
+__all__ = ["Bowl"]
+
+_ROUNDS = 20
+_RELEASING_ROUNDS = 10
+_SWEEPS = 60
+_STIFF = 1e3
+
+
+@attrs.frozen(eq=False)
+class Bowl:
+    """The form (x - c)ᵀ P (x - c) of each of N queries, within bounds.
+
+    Attributes:
+        centre: c, ``(N, D)``.
+        precision: P, ``(1, D, D)`` for all queries or ``(N, D, D)``; invertible.
+        covariance: its inverse, or pseudo-inverse, of the same shape.
+        lower: the least coordinates, ``(N, D)``; equal to `upper` where nothing may move.
+        upper: the greatest ones.
+    """
+
+    centre: Tensor
+    precision: Tensor
+    covariance: Tensor
+    lower: Tensor
+    upper: Tensor
+
+    @classmethod
+    def of(cls, space: FeatureSearchSpace) -> Bowl:
+        """Return the forms that the distance rises with around every query, in the floats that a search may move.
+
+        Followers move with what they follow: with ``x = q + (y - q) W`` the form is one of ``y``.
+        """
+        form = space.quadratic
+        precision = form.precision if form.precision.ndim == 3 else form.precision[None]
+        covariance = form.covariance if form.covariance.ndim == 3 else form.covariance[None]
+        centre = form.centre
+        width = precision.shape[-1]
+        identity = torch.eye(width, dtype=precision.dtype, device=precision.device)
+        matrix = space.reach.pull_back(identity).mT
+        if not torch.equal(matrix, identity):
+            push = torch.einsum("nij,nj->ni", precision.expand(len(centre), -1, -1), space.reference - centre)
+            precision = matrix @ precision @ matrix.T
+            covariance = torch.linalg.pinv(precision, hermitian=True)
+            centre = space.reference - torch.einsum(
+                "nij,nj->ni", covariance.expand(len(centre), -1, -1), push @ matrix.T
+            )
+        # Directions that the data never take cost nothing in a pseudo-inverse. They are made dear instead, so that
+        # nobody walks there.
+        idle = identity - precision @ covariance
+        if idle.abs().max() > 1e-6:
+            stiffness = _STIFF * precision.diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None]
+            precision = precision + stiffness * (idle + idle.mT) / 2
+        still = torch.where(space.free, space.lower, space.reference), torch.where(space.free, space.upper, space.reference)
+        return cls(centre, precision, covariance, *still)
+
+    def rows(self, run: Tensor) -> Bowl:
+        """Return the forms of some queries, ``(B,)``."""
+        shared = len(self.precision) == 1
+        precision = self.precision if shared else self.precision[run]
+        covariance = self.covariance if shared else self.covariance[run]
+        return Bowl(self.centre[run], precision, covariance, self.lower[run], self.upper[run])
+
+    def nearest(self, normals: Tensor, offsets: Tensor) -> Tensor:
+        """Return the points of least cost with ``normals · x <= offsets``, ``(N, D)``.
+
+        Without bounds it is the closed form ``c - C w (wᵀc - t) / (wᵀ C w)``. What leaves the bounds is then held at
+        them and the rest solved again, what is held and need not be is let go, until nothing changes: an active set.
+        Where no point is behind all half-spaces, the answer is no point of them.
+
+        Arguments:
+            normals: ``(N, C, D)``.
+            offsets: ``(N, C)``.
+        """
+        fixed = self.lower == self.upper
+        held = fixed.clone()
+        values = torch.where(held, self.lower, self.centre)
+        solution, push = self._solve(held, values, normals, offsets)
+        pending = torch.arange(len(self.centre), device=self.centre.device)
+        bowl, wanted = self, (normals, offsets)
+        result = solution
+        for count in range(_ROUNDS):
+            tolerance = 1e-12
+            out = ((solution < bowl.lower - tolerance) | (solution > bowl.upper + tolerance)) & ~held
+            # The bound pushes inwards where it is needed; a bound that would pull is none.
+            pulls = torch.where(values == bowl.lower, push < -tolerance, push > tolerance)
+            loose = held & ~fixed & pulls & (count < _RELEASING_ROUNDS)
+            changing = (out | loose).any(dim=1)
+            if not changing.any():
+                break
+            pending, bowl = pending[changing], bowl.rows(changing.nonzero().flatten())
+            wanted = wanted[0][changing], wanted[1][changing]
+            fixed = fixed[changing]
+            held = (held & ~loose | out)[changing]
+            values = torch.where(held, torch.clamp(solution[changing], bowl.lower, bowl.upper), bowl.centre)
+            solution, push = bowl._solve(held, values, *wanted)
+            result = result.index_copy(0, pending, solution)
+        return torch.clamp(result, self.lower, self.upper)
+
+    def _solve(self, held: Tensor, values: Tensor, normals: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the points of least cost where some coordinates are held, and how hard each coordinate is pushed."""
+        covariance, centre = self._given(held, values)
+        along = normals @ covariance
+        gap = (normals @ centre[:, :, None])[:, :, 0] - offsets
+        force = _multipliers(along @ normals.mT, gap)
+        solution = centre - (force[:, None] @ along)[:, 0]
+        push = ((solution - self.centre)[:, None] @ self.precision)[:, 0] + (force[:, None] @ normals)[:, 0]
+        return solution, push
+
+    def _given(self, held: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the covariance and centre of the rest where some coordinates are held at `values`."""
+        if not held.any():
+            return self.covariance, self.centre
+        alike = len(self.precision) == 1 and bool((held == held[0]).all())
+        free = (~held[:1] if alike else ~held).to(self.centre.dtype)
+        within = free[:, :, None] * free[:, None]
+        masked = self.precision * within + torch.diag_embed(1 - free)
+        covariance = torch.cholesky_inverse(torch.linalg.cholesky(masked)) * within
+        apart = torch.where(held, values - self.centre, 0.0)
+        push = (apart[:, None] @ self.precision)[:, 0]
+        return covariance, self.centre + apart - (push[:, None] @ covariance)[:, 0]
+
+
+def _multipliers(gram: Tensor, gap: Tensor) -> Tensor:
+    """Return the forces ``f >= 0`` of half-spaces, ``(N, C)``: least ``fᵀ G f / 2 - fᵀ g``, one coordinate after another."""
+    diagonal = gram.diagonal(dim1=1, dim2=2)
+    able = diagonal > 1e-14 * gram.abs().amax().clamp_min(1e-300)
+    if gram.shape[1] == 1:
+        return torch.where(able, gap.clamp_min(0) / diagonal, 0.0)
+    force = torch.zeros_like(gap)
+    for _ in range(_SWEEPS):
+        before = force.clone()
+        for place in range(gram.shape[1]):
+            rest = gap[:, place] - (gram[:, place] * force).sum(dim=1) + diagonal[:, place] * force[:, place]
+            force[:, place] = torch.where(able[:, place], (rest / diagonal[:, place]).clamp_min(0), 0.0)
+        if (force - before).abs().max() <= 1e-12 * (1 + force.abs().max()):
+            break
+    return force

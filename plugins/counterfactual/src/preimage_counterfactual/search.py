@@ -1,0 +1,252 @@
+"""The one entry to searching: queries in, verified answers out, or the reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+import torch
+
+from preimage.errors import AssemblyError, InputError
+from preimage.feature_loop import FeatureEvent, FeatureRuns, run_features
+from preimage.feature_problem import FeatureProblem
+from preimage.feature_space import FeatureSearchSpace
+from preimage_counterfactual.diversity import select_diverse
+from preimage_counterfactual.restarts import subspaces
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from preimage.api import Distance, Optimizer
+    from preimage.api.events import Spent
+    from preimage.budget import Budget
+    from preimage_counterfactual.decision import Decision, Wanted
+    from preimage_counterfactual.reach import TableReach
+
+__all__ = ["Answers", "Status", "search"]
+
+Status = Literal["found", "already", "fixed", "cancelled", "budget", "none"]
+
+_RESTARTS_PER_ANSWER = 4
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Answers:
+    """What was found for each of Q queries, at most K answers each; the best first.
+
+    Attributes:
+        reach: of the queries: what was allowed, and the queries themselves as ``reach.reference``.
+        decision: what was asked of the model.
+        wanted: what was wanted of each query.
+        rows: encoded answers, ``(Q, K, D)``; the query itself where there is none.
+        valid: which answers there are, bool ``(Q, K)``: each is decided as wanted by the model itself, as it is
+            written down.
+        distances: of the answers, ``(Q, K)``; infinite where there is none.
+        margins: of the answers, ``(Q, K)``.
+        misses: of each query the row that came nearest to being decided as wanted and was not, ``(Q, D)``.
+        miss_margins: how much each of those lacks, ``(Q,)``; infinite where every row asked about was an answer.
+        status: of each query: ``found``; ``already`` decided as wanted; ``fixed``, nothing may change; ``cancelled``;
+            ``budget``, it ended before there was an answer; ``none``, the search ended and found none.
+        spent: what each query has cost; seconds are shared.
+        steps: how many steps the search made.
+        seconds: how long it took altogether.
+    """
+
+    reach: TableReach
+    decision: Decision
+    wanted: Wanted
+    rows: Tensor
+    valid: Tensor
+    distances: Tensor
+    margins: Tensor
+    misses: Tensor
+    miss_margins: Tensor
+    status: tuple[Status, ...]
+    spent: tuple[Spent, ...]
+    steps: int
+    seconds: float
+
+    @property
+    def found(self) -> Tensor:
+        """Which queries have an answer, bool ``(Q,)``."""
+        return self.valid.any(dim=1)
+
+    @property
+    def run(self) -> Tensor:
+        """Which query each answer belongs to, in the order of `table`."""
+        return self.valid.nonzero()[:, 0]
+
+    def table(self) -> Any:
+        """Return all answers as a table like the queries', query by query; `run` says whose they are."""
+        return self.reach.rows(self.rows[self.valid], self.run)
+
+    def reason(self, query: int) -> str:
+        """Return a sentence on why a query has no answer; empty where it has one."""
+        return _REASONS[self.status[query]].format(lack=float(self.miss_margins[query]))
+
+
+_REASONS: dict[str, str] = {
+    "found": "",
+    "already": "The row is already decided as wanted.",
+    "fixed": "Every column is fixed for this row: let one change, or widen its range.",
+    "cancelled": "The search was cancelled before an answer was found; the nearest miss lacks {lack:.4g}.",
+    "budget": "The budget was spent before an answer was found; the nearest miss lacks {lack:.4g}: allow more.",
+    "none": (
+        "No row within the bounds that was tried is decided as wanted; the nearest miss lacks {lack:.4g}: widen the "
+        "ranges, let more columns change, or try another method."
+    ),
+}
+
+
+def search(
+    decision: Decision,
+    distance: Distance,
+    optimizer: Optimizer[Any],
+    queries: Any,
+    *,
+    desired: Any = "opposite",
+    ranges: Mapping[Any, Sequence[Any]] | Sequence[Mapping[Any, Sequence[Any]]] | None = None,
+    vary: Sequence[Any] | None = None,
+    max_changed: int | None = None,
+    count: int = 1,
+    budget: Budget | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    listeners: Sequence[Callable[[FeatureEvent], object]] = (),
+    cancelled: Callable[[], bool] | None = None,
+) -> Answers:
+    """Search for the nearest rows that the model decides as wanted, for all queries at once.
+
+    Arguments:
+        decision: the model and what counts as wanted; it knows the columns.
+        distance: fitted, between encoded rows.
+        optimizer: one that searches features.
+        queries: a table.
+        desired: a class, one for each query, or ``"opposite"``.
+        ranges: what may be answered, by column, for all queries or for each; see `preimage_counterfactual.reach.around`.
+        vary: the columns that may change; all that are not immutable without it.
+        max_changed: how many columns an answer may change.
+        count: answers to each query. Several come from searches that may change different columns each, of whose
+            answers those are picked that are near and unlike each other.
+        budget: of each search; without it, it ends when the optimizer is done.
+        seed: same seed, same answers.
+        batch_size: rows in one call of the model at most.
+        listeners: told after each step.
+        cancelled: asked now and then whether to stop; what has been found by then is answered.
+
+    Raises:
+        AssemblyError: the pieces do not fit together.
+        InputError: a query or a limit cannot be used.
+    """
+    if count < 1:
+        message = f"count={count} asks for no answer: give 1 or more."
+        raise InputError(message)
+    _check_fit(decision, distance, optimizer)
+    reach = decision.space.around(queries, ranges=ranges, vary=vary)
+    wanted = decision.wanted(reach, desired)
+    times = 1 if count == 1 else _RESTARTS_PER_ANSWER * count
+    searched, asked = (reach, wanted) if times == 1 else (reach.repeated(times), _repeated(wanted, times))
+    if times > 1:
+        searched = searched.restricted(subspaces(reach, times, seed))
+    space = FeatureSearchSpace(
+        searched,
+        distance,
+        known=decision.space.data,
+        known_margins=decision.known_margins(asked),
+        labels=asked.present,
+        wanted=asked.target,
+        max_changed=max_changed,
+        streams=tuple(range(times)) * len(reach.reference),
+    )
+    problem = FeatureProblem(space, decision.bind(searched, asked), batch_size=batch_size)
+    runs = run_features(
+        problem, optimizer, seed=seed, budget=budget, listeners=listeners, cancelled=cancelled
+    )
+    return _answers(reach, decision, wanted, runs, times, count)
+
+
+def _check_fit(decision: Decision, distance: Distance, optimizer: Optimizer[Any]) -> None:
+    """Raise unless the optimizer gets what it requires, before anything is searched."""
+    name = type(optimizer).__name__
+    requires = optimizer.requires
+    if "gradient" in requires and decision.view.smooth is None:
+        message = (
+            f"{name} needs gradients, and the model offers none that could be followed: use a search that needs none, "
+            "such as counterfactual-blackbox, or a torch module, a linear model or a multilayer perceptron."
+        )
+        raise AssemblyError(message)
+    if "gradient" in requires and not distance.differentiable:
+        message = (
+            f"{name} needs gradients, and {type(distance).__name__} has none: use a search that needs none, such as "
+            "counterfactual-blackbox, or another distance."
+        )
+        raise AssemblyError(message)
+    if getattr(optimizer, "needs_quadratic", False) and not hasattr(distance, "quadratic"):
+        message = (
+            f"{name} solves for distances that are quadratic forms, and {type(distance).__name__} is none: use l2, "
+            "mahalanobis or joint, or another search, such as counterfactual-gradient."
+        )
+        raise AssemblyError(message)
+
+
+def _repeated(wanted: Wanted, times: int) -> Wanted:
+    values = {field.name: getattr(wanted, field.name).repeat_interleave(times) for field in attrs.fields(type(wanted))}
+    return attrs.evolve(wanted, **values)
+
+
+def _answers(
+    reach: TableReach, decision: Decision, wanted: Wanted, runs: FeatureRuns, times: int, count: int
+) -> Answers:
+    """Return the best `count` of each query's `times` runs."""
+    n_queries = len(reach.reference)
+    distances = runs.distance.view(n_queries, times)
+    rows = runs.best.view(n_queries, times, -1)
+    picked = torch.zeros(n_queries, 1, dtype=torch.int64)
+    if times > 1:
+        picked, fresh = select_diverse(rows, distances, count)
+        chosen = torch.where(fresh, distances.gather(1, picked), torch.inf)
+        order = chosen.argsort(dim=1, stable=True)
+        picked, distances = picked.gather(1, order), chosen.gather(1, order)
+    rows = rows.gather(1, picked[:, :, None].expand(-1, -1, rows.shape[2]))
+    margins = runs.margin.view(n_queries, times).gather(1, picked)
+    lacks, nearest = runs.miss_margin.view(n_queries, times).min(dim=1)
+    misses = runs.miss.view(n_queries, times, -1)[torch.arange(n_queries), nearest]
+    valid = distances < torch.inf
+    rows = torch.where(valid[:, :, None], rows, reach.reference[:, None])
+    fixed = ~reach.free.any(dim=1)
+    status = tuple(
+        _status(bool(valid[query].any()), bool(wanted.margin[query] <= 0), bool(fixed[query]), runs.stop_reason[query * times])
+        for query in range(n_queries)
+    )
+    counts = [total.view(n_queries, times).sum(dim=1) for total in (runs.candidates, runs.forward, runs.backward)]
+    from preimage.api.events import Spent
+
+    spent = tuple(Spent(*row, seconds=runs.seconds) for row in torch.stack(counts, dim=1).tolist())
+    return Answers(
+        reach=reach,
+        decision=decision,
+        wanted=wanted,
+        rows=rows,
+        valid=valid,
+        distances=distances,
+        margins=margins,
+        misses=misses,
+        miss_margins=lacks,
+        status=status,
+        spent=spent,
+        steps=runs.step,
+        seconds=runs.seconds,
+    )
+
+
+def _status(found: bool, already: bool, fixed: bool, stopped: str) -> Status:
+    if already:
+        return "already"
+    if found:
+        return "found"
+    if fixed:
+        return "fixed"
+    if stopped == "cancelled":
+        return "cancelled"
+    return "none" if stopped in ("", "done") else "budget"

@@ -1,0 +1,127 @@
+"""Tables of pandas, polars and numpy read and written alike: named columns with the types that they came with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import narwhals.stable.v2 as nw
+import numpy as np
+
+from preimage.errors import InputError
+
+__all__ = ["Table", "read_table"]
+
+
+@attrs.frozen(eq=False)
+class Table:
+    """A table's columns as arrays, and what is needed to write one like it.
+
+    Attributes:
+        names: of the columns; numbers from 0 for an array that names none.
+        columns: the values of each, ``(B,)``.
+        types: of each column as its library writes it; one for all columns of an array.
+        library: the module that makes series and frames; None for arrays.
+        levels: what ordered and unordered categories each column declares, in their order.
+        ordered: which of those are ordered.
+    """
+
+    names: tuple[Any, ...]
+    columns: tuple[np.ndarray, ...]
+    types: tuple[Any, ...]
+    library: Any = None
+    levels: Mapping[Any, tuple[Any, ...]] = attrs.field(factory=dict)
+    ordered: frozenset[Any] = frozenset()
+
+    def __len__(self) -> int:
+        return len(self.columns[0]) if self.columns else 0
+
+    def like(self, columns: Sequence[np.ndarray]) -> Any:
+        """Return a table of the same library, names and types with other values."""
+        if self.library is None:
+            if self.types[0] == np.float64:
+                return np.stack(columns, axis=1)
+            return np.stack([np.asarray(column, dtype=self.types[0]) for column in columns], axis=1)
+        if self.library.__name__ == "pandas" and all(kind == np.float64 for kind in self.types):
+            return self.library.DataFrame(np.stack(columns, axis=1), columns=list(self.names))
+        return self.library.DataFrame(
+            {
+                name: self._series(name, column, kind)
+                for name, column, kind in zip(self.names, columns, self.types, strict=True)
+            }
+        )
+
+    def _series(self, name: Any, column: np.ndarray, kind: Any) -> Any:
+        if self.library.__name__ == "polars":
+            return self.library.Series(str(name), column.tolist() if column.dtype == object else column, dtype=kind)
+        return self.library.Series(column, name=name).astype(kind)
+
+
+def read_table(table: Any, names: Sequence[Any] | None = None) -> Table:
+    """Return the columns of a pandas or polars frame, or of an array ``(B, C)``.
+
+    Arguments:
+        table: what to read; of a series or an array with one axis, a single row is read.
+        names: of the columns of an array.
+
+    Raises:
+        InputError: it is no table.
+    """
+    if isinstance(table, Table):
+        return table
+    if hasattr(table, "to_frame") and hasattr(table, "index") and not hasattr(table, "columns"):
+        table = table.to_frame().T.infer_objects()  # a row of a pandas frame
+    if hasattr(table, "__dataframe__") or hasattr(table, "columns"):
+        return _read_frame(table)
+    try:
+        array = np.asarray(table.detach().cpu() if hasattr(table, "detach") else table)
+    except (TypeError, ValueError) as error:
+        message = f"{type(table).__name__} cannot be read as a table ({error}): give a pandas or polars frame or an array."
+        raise InputError(message) from error
+    array = array[None] if array.ndim == 1 else array
+    if array.ndim != 2 or array.shape[1] == 0:
+        message = f"The array has the shape {array.shape}: a table has rows and columns, (B, C)."
+        raise InputError(message)
+    given = tuple(range(array.shape[1])) if names is None else tuple(names)
+    if len(given) != array.shape[1]:
+        message = f"The array has {array.shape[1]} columns and there are {len(given)} names: give one name for each."
+        raise InputError(message)
+    return Table(given, tuple(array.T), (array.dtype,) * len(given))
+
+
+def _read_frame(table: Any) -> Table:
+    try:
+        frame = nw.from_native(table, eager_only=True)
+    except TypeError as error:
+        message = f"{type(table).__name__} is no table that can be read ({error}): give a pandas or polars frame."
+        raise InputError(message) from error
+    library = nw.get_native_namespace(frame)
+    levels: dict[Any, tuple[Any, ...]] = {}
+    ordered = set()
+    columns, types = [], []
+    for name in frame.columns:
+        series = frame[name]
+        native = series.to_native()
+        if isinstance(series.dtype, nw.Enum | nw.Categorical):
+            levels[name] = tuple(series.cat.get_categories().to_list())
+            if isinstance(series.dtype, nw.Enum) or getattr(native.dtype, "ordered", False):
+                ordered.add(name)
+        types.append(native.dtype)
+        columns.append(_array(series))
+    return Table(tuple(frame.columns), tuple(columns), tuple(types), library, levels, frozenset(ordered))
+
+
+def _array(series: Any) -> np.ndarray:
+    """Return the values; numbers with gaps as floats with NaN, anything else with gaps as objects with None."""
+    if series.dtype.is_numeric():
+        missing = series.is_null().to_numpy()
+        if missing.any():
+            values: np.ndarray = np.array([np.nan if value is None else value for value in series.to_list()], dtype=float)
+            return values
+        return np.asarray(series.to_numpy())
+    if series.dtype == nw.Boolean and not series.is_null().any():
+        return np.asarray(series.to_numpy())
+    values = np.empty(len(series), dtype=object)
+    values[:] = [None if value is None or value != value else value for value in series.to_list()]
+    return values
