@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from preimage import catalogue
 from preimage.api import GradientObjective, NextTokenObjective
 from preimage.errors import InputError, OptionError, UnknownNameError
 from preimage.testing.toy_models import ToyClassifier, ToyLanguageModel, toy_pictures
@@ -95,6 +96,40 @@ class TestFluency:
         _, gradient = objective.loss_and_gradient(prompts(language_model, 2, 4), torch.zeros(2, dtype=torch.int64))
         assert not gradient[:, -1].any()
         assert gradient[:, :-1].any()
+
+    def test_own_likelihood_is_least_squares(self, language_model) -> None:
+        """Asked for, the gradient also has the linear function of embeddings nearest to the log-probabilities."""
+        plain, own = (
+            Fluency(FluencyConfig(own_likelihood=asked), model=language_model, targets=["-"]) for asked in (False, True)
+        )
+        ids, target = prompts(language_model, 2, 4), torch.zeros(2, dtype=torch.int64)
+        losses, gradient = own.loss_and_gradient(ids, target)
+        expected_losses, slope = plain.loss_and_gradient(ids, target)
+        allowed = language_model.space.allowed
+        design = torch.cat([language_model.space.embedding[allowed], torch.ones(int(allowed.sum()), 1)], dim=1)
+        for row in range(2):
+            for place in range(4):
+                costs = -language_model.next_token_log_probs(ids[row : row + 1, :place])[0, allowed] / 4
+                nearest = torch.linalg.lstsq(design, costs[:, None]).solution[:-1, 0]
+                torch.testing.assert_close(gradient[row, place] - slope[row, place], nearest, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(losses, expected_losses)
+
+    def test_own_likelihood_is_exact_where_embeddings_are_tied(self) -> None:
+        """At the last token of GPT-2 the gradient foretells what every other token would cost there."""
+        miniworld = pytest.importorskip("preimage_miniworld")
+        pytest.importorskip("preimage_transformers")
+        assert miniworld
+        model = catalogue().load_model("miniworld:gpt2", "language-model")
+        objective = Fluency(FluencyConfig(own_likelihood=True), model=model, targets=["-"])
+        row = torch.tensor(model.space.encode(["a tiny red star"]))
+        (loss,), gradient = objective.loss_and_gradient(row, torch.tensor([0]))
+        others = model.space.allowed.nonzero().flatten()
+        swapped = torch.cat([row[:, :-1].expand(len(others), -1), others[:, None]], dim=1)
+        change = objective.loss(swapped, torch.zeros(len(others), dtype=torch.int64)) - loss
+        embedding = model.space.embedding
+        foretold = (embedding[others] - embedding[row[0, -1]]) @ gradient[0, -1]
+
+        torch.testing.assert_close(foretold, change, atol=1e-3, rtol=1e-3)
 
     def test_targets_are_only_counted(self, language_model) -> None:
         """Whatever the targets are, the loss is the same for each of them."""

@@ -27,7 +27,17 @@ class TextSimilarityConfig:
 
 @attrs.frozen(kw_only=True)
 class FluencyConfig:
-    """How natural a text is has nothing to choose: the language model says it all."""
+    """What the gradient of a text's likelihood tells; the loss has nothing to choose."""
+
+    own_likelihood: bool = attrs.field(
+        default=False,
+        validator=instance_of(bool),
+        metadata={
+            "help": "Let the gradient tell how likely every token would be in its own place, too, which is most of "
+            "what a swap of words does to fluency; it costs a forward pass for each token. Without it the gradient is "
+            "the slope at the input embeddings alone: how a token changes what is expected behind it."
+        },
+    )
 
 
 @attrs.frozen(kw_only=True)

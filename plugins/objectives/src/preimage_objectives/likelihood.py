@@ -13,13 +13,16 @@ Both are means, so that weights mean the same for texts of any length.
 
 The gradients are those at the input embeddings, that is of a token's influence on what the model expects
 *behind* it. How likely a token itself is where it stands is not in them, since no embedding says which output is
-asked for; `Fluency.next_token_log_probs` tells that for every token at once.
+asked for. `Fluency.next_token_log_probs` tells that for every token at once, and with ``own_likelihood`` it enters the
+gradient: as the linear function of embeddings that comes nearest to the log-probabilities of all allowed tokens at
+that place. Where a model's output embeddings are its input embeddings (GPT-2), that function is exact.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -44,7 +47,7 @@ class Fluency:
     """The mean negative log-likelihood of a text's tokens, in nats per token.
 
     Arguments:
-        config: has no options.
+        config: what the gradient tells.
         model: the language model.
         targets: as many as the other objectives have; what they are is not looked at.
 
@@ -53,6 +56,7 @@ class Fluency:
     """
 
     def __init__(self, config: FluencyConfig, *, model: LanguageModel, targets: Sequence[Any]) -> None:
+        self._config = config
         self._model = model
         self._n_targets = len(listed(targets, "targets of the problem; fluency only counts them"))
 
@@ -73,15 +77,39 @@ class Fluency:
 
     def loss_and_gradient(self, candidates: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return the losses, ``(B,)``, and their gradients at the input embeddings, ``(B, L, d)``."""
-        return with_gradient(
+        losses, gradient = with_gradient(
             lambda embeddings: -self._model.embedding_log_probs(embeddings, candidates).mean(dim=1),
             candidates,
             self.space.embedding,
         )
+        if self._config.own_likelihood:
+            length = candidates.shape[1]
+            for place in range(length):
+                log_probs = self._model.next_token_log_probs(candidates[:, :place])
+                gradient[:, place] -= (self._nearest(log_probs) / length).to(gradient)
+        return losses, gradient
 
     def next_token_log_probs(self, ids: Tensor, target: Tensor) -> Tensor:
         """Return the log-probabilities, ``(B, V)``, of the token that follows each row of `ids`, ``(B, L)``."""
         return self._model.next_token_log_probs(ids)
+
+    def _nearest(self, values: Tensor) -> Tensor:
+        """Return the slope, ``(B, d)``, of the linear function of embeddings nearest to ``values (B, V)``."""
+        allowed = self.space.allowed
+        mean = values[:, allowed].mean(dim=1, keepdim=True)
+        # The differences from the mean add up to zero, so that the embeddings need not be centred as well.
+        sides = torch.where(allowed, values - mean, 0.0).to(self.space.embedding) @ self.space.embedding
+        return torch.linalg.solve(self._covariance, sides.double().mT).mT
+
+    @cached_property
+    def _covariance(self) -> Tensor:
+        """The sum of the products of all allowed tokens' embeddings, less their mean, ``(d, d)`` float64."""
+        embedding = self.space.embedding.detach()[self.space.allowed].double()
+        embedding = embedding - embedding.mean(dim=0)
+        covariance = embedding.mT @ embedding
+        # No token tells about directions in which none differs.
+        covariance.diagonal().add_(covariance.diagonal().mean() * 1e-9)
+        return covariance
 
 
 class TargetLikelihood:
