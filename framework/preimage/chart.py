@@ -1,4 +1,4 @@
-"""Curves of loss against cost as inline SVG: no script, no font, no network."""
+"""Curves of loss against cost, and clouds of points, as inline SVG: no script, no font, no network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from html import escape
 
 import attrs
 
-__all__ = ["Curve", "line_chart", "series", "ticks"]
+__all__ = ["Curve", "line_chart", "scatter_chart", "series", "shape", "ticks"]
 
 _WIDTH, _HEIGHT = 420, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 12, 42
@@ -19,7 +19,7 @@ _COLOURS = 6
 
 @attrs.frozen
 class Curve:
-    """One line of a chart: what it is called and its points, x ascending."""
+    """One line or cloud of a chart: what it is called and its points, those of a line with x ascending."""
 
     name: str
     points: tuple[tuple[float, float], ...]
@@ -30,7 +30,7 @@ def series(index: int) -> str:
     return f"series-{index % _COLOURS}"
 
 
-def line_chart(curves: Sequence[Curve], *, x_label: str, y_label: str) -> str:
+def line_chart(curves: Sequence[Curve], *, x_label: str, y_label: str, held: bool = False) -> str:
     """Return an SVG element with one step line a curve, which holds its value until the next point.
 
     Colours come from the page, see `series`.
@@ -39,48 +39,100 @@ def line_chart(curves: Sequence[Curve], *, x_label: str, y_label: str) -> str:
         curves: at least one, each with at least one point.
         x_label: what stands below the horizontal axis.
         y_label: what stands beside the vertical axis.
+        held: whether curves that end early go on to the right edge, dashed.
     """
     points = [point for curve in curves for point in curve.points]
-    x_ticks = ticks(0.0, max(x for x, _ in points), count=4)
-    y_ticks = ticks(min(y for _, y in points), max(y for _, y in points), count=5)
-    x_end = max(x_ticks[-1], max(x for x, _ in points))
-    low, high = y_ticks[0], y_ticks[-1]
-
-    def across(x: float) -> float:
-        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * x / x_end
-
-    def down(y: float) -> float:
-        return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (high - y) / (high - low)
-
-    bottom, middle = _HEIGHT - _BOTTOM, _LEFT + (_WIDTH - _LEFT - _RIGHT) / 2
-    parts = [
-        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="{escape(y_label)} against {escape(x_label)}">'
-    ]
-    for y in y_ticks:
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{down(y):.1f}" y2="{down(y):.1f}"/>')
-        parts.append(f'<text class="tick" x="{_LEFT - 7}" y="{down(y) + 4:.1f}" text-anchor="end">{_number(y)}</text>')
-    for x in x_ticks:
-        parts.append(
-            f'<text class="tick" x="{across(x):.1f}" y="{bottom + 17}" text-anchor="middle">{_number(x)}</text>'
-        )
-    parts.append(f'<line class="axis" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{bottom}" y2="{bottom}"/>')
-    parts.append(
-        f'<text class="label" x="{middle:.0f}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>'
-    )
-    centre = (_TOP + bottom) / 2
-    parts.append(
-        f'<text class="label" x="11" y="{centre:.0f}" text-anchor="middle" '
-        f'transform="rotate(-90 11 {centre:.0f})">{escape(y_label)}</text>'
-    )
+    frame = _Frame.around([(0.0, points[0][1]), *points])
+    parts = frame.opening(x_label, y_label)
     for index, curve in enumerate(curves):
         x, y = curve.points[-1]
+        rest = f'<path class="line held" d="M{frame.across(x):.1f} {frame.down(y):.1f}H{_WIDTH - _RIGHT}"/>'
         parts.append(
             f'<g class="{series(index)}"><title>{escape(curve.name)}: {y:.4f} after {x:,.0f}</title>'
-            f'<path class="line" d="{_path(curve, across, down)}"/>'
-            f'<circle class="end" cx="{across(x):.1f}" cy="{down(y):.1f}" r="3.5"/></g>'
+            f'<path class="line" d="{_path(curve, frame.across, frame.down)}"/>{rest if held else ""}'
+            f'<circle class="end" cx="{frame.across(x):.1f}" cy="{frame.down(y):.1f}" r="3.5"/></g>'
         )
     return "".join([*parts, "</svg>"])
+
+
+def scatter_chart(clouds: Sequence[Curve], *, x_label: str, y_label: str) -> str:
+    """Return an SVG element with a mark a point; clouds differ in colour and in the shape of their marks.
+
+    Arguments:
+        clouds: at least one with a point; the order of points does not matter.
+        x_label: what stands below the horizontal axis.
+        y_label: what stands beside the vertical axis.
+    """
+    frame = _Frame.around([point for cloud in clouds for point in cloud.points])
+    parts = frame.opening(x_label, y_label)
+    for index, cloud in enumerate(clouds):
+        marks = "".join(f"M{frame.across(x):.1f} {frame.down(y):.1f}{shape(index)}" for x, y in cloud.points)
+        parts.append(
+            f'<g class="{series(index)}"><title>{escape(cloud.name)}</title><path class="marks" d="{marks}"/></g>'
+        )
+    return "".join([*parts, "</svg>"])
+
+
+def shape(index: int) -> str:
+    """Return the mark of cloud `index` as relative commands of a path that starts at its middle."""
+    shapes = (
+        "m-3 0a3 3 0 1 0 6 0a3 3 0 1 0 -6 0z",  # circle
+        "m-2.7 -2.7h5.4v5.4h-5.4z",  # square
+        "m0 -3.6l3.4 5.9h-6.8z",  # triangle
+        "m0 -3.8l3.8 3.8l-3.8 3.8l-3.8 -3.8z",  # diamond
+        "m0 3.6l3.4 -5.9h-6.8z",  # triangle that stands on its tip
+        "m-1.1 -3.4h2.2v2.3h2.3v2.2h-2.3v2.3h-2.2v-2.3h-2.3v-2.2h2.3z",  # plus
+    )
+    return shapes[index % _COLOURS]
+
+
+@attrs.frozen
+class _Frame:
+    """Where numbers stand in a chart."""
+
+    x_ticks: list[float]
+    y_ticks: list[float]
+
+    @classmethod
+    def around(cls, points: Sequence[tuple[float, float]]) -> _Frame:
+        columns, rows = zip(*points, strict=True)
+        return cls(ticks(min(columns), max(columns), count=4), ticks(min(rows), max(rows), count=5))
+
+    def across(self, x: float) -> float:
+        first, last = self.x_ticks[0], self.x_ticks[-1]
+        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * (x - first) / (last - first)
+
+    def down(self, y: float) -> float:
+        low, high = self.y_ticks[0], self.y_ticks[-1]
+        return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (high - y) / (high - low)
+
+    def opening(self, x_label: str, y_label: str) -> list[str]:
+        """Return the element's beginning with grid, axes and labels."""
+        right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
+        middle, centre = _LEFT + (right - _LEFT) / 2, (_TOP + bottom) / 2
+        parts = [
+            f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+            f'aria-label="{escape(y_label)} against {escape(x_label)}">'
+        ]
+        for y in self.y_ticks:
+            place = self.down(y)
+            parts.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{place:.1f}" y2="{place:.1f}"/>')
+            parts.append(
+                f'<text class="tick" x="{_LEFT - 7}" y="{place + 4:.1f}" text-anchor="end">{_number(y)}</text>'
+            )
+        for x in self.x_ticks:
+            parts.append(
+                f'<text class="tick" x="{self.across(x):.1f}" y="{bottom + 17}" text-anchor="middle">{_number(x)}</text>'
+            )
+        parts.append(f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
+        parts.append(
+            f'<text class="label" x="{middle:.0f}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>'
+        )
+        parts.append(
+            f'<text class="label" x="11" y="{centre:.0f}" text-anchor="middle" '
+            f'transform="rotate(-90 11 {centre:.0f})">{escape(y_label)}</text>'
+        )
+        return parts
 
 
 def ticks(low: float, high: float, *, count: int) -> list[float]:
@@ -110,10 +162,6 @@ def _path(curve: Curve, across: Callable[[float], float], down: Callable[[float]
             commands.append(f"V{down(next_y):.1f}")
         y = next_y
     return "".join(commands)
-
-
-def _text(text: str, x: float, y: float, anchor: str = "middle") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
 def _number(value: float) -> str:

@@ -1,13 +1,11 @@
 """Results as one HTML file that needs nothing else: pictures, prompts, curves, costs and how to repeat them.
 
 Prompts come out of a search over a tokenizer's vocabulary and captions out of files, so both are untrusted: every
-text is escaped, and the page's own policy forbids scripts and any request.
+text is escaped.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from preimage.chart import Curve, line_chart, series
 from preimage.errors import InputError
+from preimage.html import document, picture_element, write_document
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,14 +22,6 @@ if TYPE_CHECKING:
     from preimage.result import Result
 
 __all__ = ["write_page"]
-
-_TINY = 256
-"""Pictures with fewer pixels a side are enlarged as squares, not blurred."""
-
-_LARGEST = 1024
-"""Larger pictures are scaled down, so that the page stays light."""
-
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def write_page(
@@ -66,12 +57,8 @@ def write_page(
         picture = _picture(target.name, (images or {}).get(target.name))
         truth = (truths or {}).get(target.name, "")
         sections.append(_section(of_one, [names[index] for index in members], picture, truth))
-    page = _document(title, _lead(results, len(groups)), "\n".join(sections) + _footer(results, names))
-    try:
-        Path(path).write_text(page, encoding="utf-8")
-    except OSError as error:
-        message = f"The page cannot be written to {os.fspath(path)} ({error.strerror or error}): name another file."
-        raise InputError(message) from error
+    page = document(title, _lead(results, len(groups)), "\n".join(sections) + _footer(results, names))
+    write_document(page, path)
 
 
 def _names_of_searches(results: Sequence[Result]) -> list[str]:
@@ -102,17 +89,7 @@ def _picture(name: str, image: Image | None) -> str:
         found = load_image(Path(name)) if image is None else image
     except InputError:
         return '<div class="gone">The picture is no longer where it was.</div>'
-    width, height = found.size
-    tiny = " tiny" if max(width, height) < _TINY else ""
-    if max(width, height) > _LARGEST:
-        found = found.copy()
-        found.thumbnail((_LARGEST, _LARGEST))
-    buffer = io.BytesIO()
-    found.convert("RGB").save(buffer, "PNG", optimize=True)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    alternative = escape(Path(name).name or "picture")
-    size = f'width="{width}" height="{height}"'
-    return f'<img class="picture{tiny}" src="data:image/png;base64,{data}" {size} alt="{alternative}">'
+    return picture_element(found, Path(name).name or "picture")
 
 
 def _section(results: Sequence[Result], names: Sequence[str], picture: str, truth: str) -> str:
@@ -221,14 +198,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
-
-
-def _document(title: str, lead: str, body: str) -> str:
-    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>\n{style}</style></head>\n"
-        f"<body><header><h1>{escape(title)}</h1><p>{escape(lead)}</p></header>\n<main>{body}</main></body></html>\n"
-    )

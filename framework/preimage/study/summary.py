@@ -1,0 +1,278 @@
+"""All numbers of a study: means with intervals, what differs from the best, and which cheap score predicts the truth.
+
+A method's number for a picture is the mean over its runs on that picture; its number for the study is the mean over
+pictures, with an interval from drawing pictures again. Two methods are compared on the pictures that both have.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+import numpy as np
+
+from preimage.study.measures import COSTS, Measure, as_options, measures_of
+from preimage.study.statistics import (
+    Array,
+    Interval,
+    bootstrap,
+    holm,
+    interval_of_mean,
+    rank_correlation,
+    sign_flip_test,
+)
+
+if TYPE_CHECKING:
+    from preimage._catalogue import Catalogue
+    from preimage.study.record import Record
+    from preimage.study.spec import Spec
+    from preimage.study.store import Store
+
+__all__ = ["Cell", "Correlation", "Kind", "Summary", "paired_difference", "summarise", "values_of"]
+
+Kind = Literal["captioner", "optimizer", "refined caption"]
+
+TRUTHS = ("image-similarity/shared", "image-similarity/fresh")
+"""What the other measures are to predict: the first that was measured."""
+
+SIGNIFICANT = 0.05
+
+_ELEMENTS = 500_000
+"""So many numbers of resampled runs are ranked at once: 4 MB."""
+
+
+@attrs.frozen
+class Cell:
+    """One method's number for one measure."""
+
+    interval: Interval
+    best: bool
+    difference: Interval | None
+    """From the best method, on the pictures that both have, above zero where this one is higher; None for the best."""
+    p_value: float | None
+    """Of the difference, corrected for as many methods as are compared with the best."""
+
+    @property
+    def tied(self) -> bool:
+        """Whether this method cannot be told from the best."""
+        return not self.best and (self.p_value is None or self.p_value >= SIGNIFICANT)
+
+
+@attrs.frozen
+class Correlation:
+    """How well a measure predicts the similarity of regenerated pictures, both turned so that 1 is perfect."""
+
+    measure: Measure
+    within: Interval
+    """The mean over pictures of the rank correlation across the runs on one picture."""
+    pooled: Interval
+    """The rank correlation across all runs."""
+
+
+@attrs.frozen
+class Summary:
+    """The numbers of a study."""
+
+    spec: Spec
+    records: tuple[Record, ...]
+    """Of the runs that came to something."""
+    failed: tuple[Record, ...]
+    kinds: Mapping[str, Kind]
+    """What each recipe is made of."""
+    measures: tuple[Measure, ...]
+    """Those that some run has a number for."""
+    cells: Mapping[str, Mapping[str, Cell]]
+    """Measure to recipe."""
+    truth: Measure | None
+    """The similarity of regenerated pictures, where pictures were made."""
+    correlations: tuple[Correlation, ...]
+    """Of every other measure with that similarity, the best predictor first."""
+
+    def measure(self, name: str) -> Measure | None:
+        """Return the measure of that name, where it was measured."""
+        return next((measure for measure in self.measures if measure.name == name), None)
+
+    @property
+    def objective(self) -> Measure | None:
+        """What the searches optimise, on one scale for all recipes: the similarity, or else the loss."""
+        return self.measure("similarity") or self.measure("loss")
+
+    def of_kind(self, *kinds: Kind) -> list[str]:
+        """Return the recipes of these kinds that have records."""
+        ran = {record.key.recipe for record in self.records}
+        return [recipe for recipe in self.spec.recipes if self.kinds[recipe] in kinds and recipe in ran]
+
+    def difference(self, measure: Measure, left: Sequence[str], right: Sequence[str]) -> Interval:
+        """Return by how much the mean of some recipes is better than that of others, picture by picture.
+
+        Above zero is better, also for a measure of which less is better.
+        """
+        sides = [_mean_over(values_of(self.records, measure), recipes) for recipes in (left, right)]
+        found = paired_difference(*sides)
+        return found if measure.higher_is_better else -found
+
+
+def summarise(store: Store, catalogue: Catalogue | None = None) -> Summary:
+    """Return the numbers of the study in a store, as far as it has come.
+
+    Raises:
+        UnknownNameError: a distance that was measured is not installed.
+    """
+    if catalogue is None:
+        from preimage._catalogue import catalogue as installed
+
+        catalogue = installed()
+    spec = store.spec
+    everything = store.records()
+    records = tuple(record for record in everything if record.status == "ok")
+    measures = _measured(spec, records, catalogue)
+    truth = next((measure for name in TRUTHS for measure in measures if measure.name == name), None)
+    correlations = [
+        _correlation(measure, truth, records)
+        for measure in measures
+        if truth is not None and measure.group not in ("pictures", "cost")
+    ]
+    return Summary(
+        spec=spec,
+        records=records,
+        failed=tuple(record for record in everything if record.status != "ok"),
+        kinds={recipe: _kind(pipeline, catalogue) for recipe, pipeline in spec.recipes.items()},
+        measures=measures,
+        cells={measure.name: _cells(measure, records, list(spec.recipes)) for measure in measures},
+        truth=truth,
+        correlations=tuple(sorted(correlations, key=lambda found: -_or_lowest(found.within.value))),
+    )
+
+
+def values_of(records: Sequence[Record], measure: Measure) -> dict[str, dict[str, list[float]]]:
+    """Return recipe to picture to the numbers of its runs; the logarithms for a measure that is averaged so."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for record in records:
+        value = _value(record, measure)
+        if value is not None:
+            found.setdefault(record.key.recipe, {}).setdefault(record.key.image, []).append(value)
+    return found
+
+
+def _value(record: Record, measure: Measure) -> float | None:
+    spent = record.spent
+    known: dict[str, float | None] = {
+        "loss": record.loss,
+        "candidates": spent.candidates,
+        "passes": spent.forward + spent.backward,
+        "seconds": spent.seconds,
+    }
+    value = known[measure.name] if measure.name in known else record.measures.get(measure.name)
+    if value is None or not math.isfinite(value):
+        return None
+    return math.log(value) if measure.geometric else float(value)
+
+
+def _measured(spec: Spec, records: Sequence[Record], catalogue: Catalogue) -> tuple[Measure, ...]:
+    """Return the measures that some record has a number for."""
+    described = _LOSS_AND_COSTS if spec.measures is None else measures_of(as_options(spec.measures), catalogue)
+    return tuple(each for each in described if any(_value(record, each) is not None for record in records))
+
+
+_LOSS_AND_COSTS = (Measure("loss", "Loss", False, "objective", "the recipe's own objective"), *COSTS)
+
+
+def _kind(pipeline: Mapping[str, object], catalogue: Catalogue) -> Kind:
+    """Return what a recipe is made of: of captioners alone, of none, or of both."""
+    from preimage.errors import PreimageError
+
+    stages = pipeline.get("stages")
+    captioners = []
+    for stage in stages if isinstance(stages, list | tuple) else ():
+        try:
+            component = catalogue.describe("optimizer", str(stage["optimizer"])).component
+            captioners.append("captions" in component.trait("requires"))
+        except PreimageError:  # what is not installed any more has been run all the same
+            captioners.append(False)
+    if any(captioners):
+        return "captioner" if all(captioners) else "refined caption"
+    return "optimizer"
+
+
+def _cells(measure: Measure, records: Sequence[Record], recipes: Sequence[str]) -> dict[str, Cell]:
+    values = values_of(records, measure)
+    means = {recipe: _means(values[recipe]) for recipe in recipes if recipe in values}
+    intervals = {recipe: interval_of_mean(list(each.values())) for recipe, each in means.items()}
+    sign = 1 if measure.higher_is_better else -1
+    best = max(intervals, key=lambda recipe: sign * intervals[recipe].value, default="")
+    others = [recipe for recipe in intervals if recipe != best]
+    paired = {recipe: _paired(means[recipe], means[best]) for recipe in others}
+    p_values = dict(zip(others, holm([sign_flip_test(paired[recipe]) for recipe in others]), strict=True))
+    cells = {}
+    for recipe, interval in intervals.items():
+        shown = interval.mapped(math.exp) if measure.geometric else interval
+        difference = interval_of_mean(paired[recipe]) if recipe in paired else None
+        cells[recipe] = Cell(shown, recipe == best, difference, p_values.get(recipe))
+    return cells
+
+
+def paired_difference(left: Mapping[str, float], right: Mapping[str, float]) -> Interval:
+    """Return the mean of left less right over the pictures that both have, with its interval."""
+    return interval_of_mean(_paired(left, right))
+
+
+def _paired(left: Mapping[str, float], right: Mapping[str, float]) -> list[float]:
+    return [value - right[picture] for picture, value in left.items() if picture in right]
+
+
+def _means(of_pictures: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    return {picture: sum(values) / len(values) for picture, values in of_pictures.items()}
+
+
+def _mean_over(values: Mapping[str, Mapping[str, Sequence[float]]], recipes: Sequence[str]) -> dict[str, float]:
+    """Return the mean of several recipes for each picture that all of them have."""
+    means = [_means(values.get(recipe, {})) for recipe in recipes]
+    shared = [picture for picture in means[0] if all(picture in each for each in means)] if means else []
+    return {picture: sum(each[picture] for each in means) / len(means) for picture in shared}
+
+
+def _correlation(measure: Measure, truth: Measure, records: Sequence[Record]) -> Correlation:
+    """Return how the runs' order by a measure agrees with their order by the truth."""
+    sign = 1 if measure.higher_is_better == truth.higher_is_better else -1
+    points: dict[str, list[tuple[float, float]]] = {}
+    for record in records:
+        left, right = _value(record, measure), _value(record, truth)
+        if left is not None and right is not None:
+            points.setdefault(record.key.image, []).append((sign * left, right))
+    arrays = [np.array(of_one).T for of_one in points.values()]
+    own = [rank_correlation(array[:1], array[1:])[0] for array in arrays if array.shape[1] > 2]
+    within = interval_of_mean([float(value) for value in own if not math.isnan(value)])
+    return Correlation(measure, within, _pooled(arrays))
+
+
+def _pooled(arrays: Sequence[Array]) -> Interval:
+    """Return the rank correlation of all runs, with an interval from drawing pictures.
+
+    Arguments:
+        arrays: one a picture, ``(2, runs)``.
+    """
+    longest = max((array.shape[1] for array in arrays), default=0)
+    # Pictures may have different numbers of runs: the places that are left over are not ranked.
+    table = np.full((len(arrays), 2, longest), np.nan)
+    for row, array in zip(table, arrays, strict=True):
+        row[:, : array.shape[1]] = array
+
+    def statistic(drawn: np.ndarray[tuple[int, ...], np.dtype[np.intp]]) -> Array:
+        found = np.empty(len(drawn))
+        chunk = max(1, _ELEMENTS // max(1, drawn.shape[1] * longest))
+        for start in range(0, len(drawn), chunk):
+            rows = table[drawn[start : start + chunk]].swapaxes(1, 2).reshape(-1, 2, drawn.shape[1] * longest)
+            if np.isnan(table).any():
+                each = [row[:, ~np.isnan(row[0])] for row in rows]
+                found[start : start + chunk] = [float(rank_correlation(row[:1], row[1:])[0]) for row in each]
+            else:
+                found[start : start + chunk] = rank_correlation(rows[:, 0], rows[:, 1])
+        return found
+
+    return bootstrap(statistic, len(arrays))
+
+
+def _or_lowest(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
