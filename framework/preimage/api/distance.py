@@ -20,9 +20,19 @@ class Distance(Protocol):
         symmetric: ``d(a, b) == d(b, a)``.
         metric: symmetric, zero only between equals, and the triangle inequality holds.
 
-    Two more are looked for and may be absent. ``complement`` is what one less the distance is called, where that is
-    how people know it: ``"SSIM"``. ``unbiased`` says that an answer is an estimate that is right on average only, so
-    that it may fall below zero and need not be zero between equals.
+    More is looked for and may be absent:
+
+    - ``complement``: what one less the distance is called, where that is how people know it: ``"SSIM"``.
+    - ``unbiased``: an answer is an estimate that is right on average only, so that it may fall below zero and need not
+      be zero between equals.
+    - ``grounded``, true if absent: zero between equals and never below. A cost that also asks how plausible the left
+      side is, is not.
+    - ``invariance``, of distances of features: under which re-coding of the columns, in the fitted data and in what is
+      asked alike, answers stay: ``"none"`` (if absent), ``"scale"`` (each column by a factor and a shift of its own),
+      ``"affine"``, or ``"monotone"`` (each column by a rising curve, at rows of the fitted data).
+    - ``pairwise(left, right)``: the distance of every left, M of them, from every right, N: ``(M, N)``.
+    - ``embed(inputs)``: coordinates ``(B, k)`` whose Euclidean distance a metric is.
+    - ``sample(reference, count, generator)``: draws around each row ``(B, D)`` of features, ``(B, count, D)``.
     """
 
     domain: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ CHECKS = CheckList("distance")
 
 _TOLERANCE = 1e-5
 _DOMAINS = ("features", "text", "image", "image-set")
+_INVARIANCES = ("none", "scale", "affine", "monotone")
 
 
 @attrs.frozen(eq=False)
@@ -110,10 +112,21 @@ def samples(domain: str, count: int, seed: int = 0) -> Any:
     return torch.randn(count, 5, generator=rng, dtype=torch.float64)
 
 
-def _not_unbiased(distance: Any) -> None:
-    """Raise where single answers are right on average only, which neither stay above zero nor meet it."""
+def _check_grounded(distance: Any) -> None:
+    """Raise where zero is not what the distance starts from."""
     if getattr(distance, "unbiased", False):
         raise NotApplicable("It is an unbiased estimate, which scatters around zero where nothing differs.")
+    if not getattr(distance, "grounded", True):
+        raise NotApplicable("It says that it is not grounded: it asks for more than how near the two sides are.")
+
+
+def _of_features(distance: Any, needs: str = "") -> Any:
+    """Return what a distance of features calls `needs`; raise where it has no such thing or another domain."""
+    if distance.domain != "features":
+        raise NotApplicable("It is no distance of features.")
+    if needs and getattr(distance, needs, None) is None:
+        raise NotApplicable(f"It has no {needs}.")
+    return getattr(distance, needs) if needs else distance
 
 
 def _close(left: Tensor, right: Tensor) -> bool:
@@ -131,6 +144,10 @@ def _follows_the_protocol(subject: DistanceSubject) -> None:
         raise Violation(f"Its domain is {distance.domain!r}, which is none of {', '.join(_DOMAINS)}.")
     if distance.metric and not distance.symmetric:
         raise Violation("It calls itself a metric that is not symmetric.")
+    if distance.metric and not getattr(distance, "grounded", True):
+        raise Violation("It calls itself a metric that is not grounded, that is, not zero between equals.")
+    if getattr(distance, "invariance", "none") not in _INVARIANCES:
+        raise Violation(f"Its invariance is {distance.invariance!r}, which is none of {', '.join(_INVARIANCES)}.")
 
 
 @CHECKS.required(remedy="Return a tensor (B,) in floating point, with neither NaN nor infinity.")
@@ -148,7 +165,7 @@ def _one_number_per_pair(subject: DistanceSubject) -> None:
 def _never_negative(subject: DistanceSubject) -> None:
     """No distance is below zero."""
     distance = subject.fitted()
-    _not_unbiased(distance)
+    _check_grounded(distance)
     values = distance(samples(distance.domain, 6), samples(distance.domain, 6, seed=9))
     if float(values.min()) < -_TOLERANCE:
         raise Violation(f"It answers {float(values.min()):.6g}.")
@@ -158,7 +175,7 @@ def _never_negative(subject: DistanceSubject) -> None:
 def _zero_between_equals(subject: DistanceSubject) -> None:
     """An input is at distance zero from itself."""
     distance = subject.fitted()
-    _not_unbiased(distance)
+    _check_grounded(distance)
     values = distance(samples(distance.domain, 3), samples(distance.domain, 3))
     if float(values.detach().abs().max()) > _TOLERANCE:
         raise Violation(f"Equal inputs are {values.tolist()} apart.")
@@ -213,6 +230,131 @@ def _gradient_is_finite_at_zero(subject: DistanceSubject) -> None:
         (gradient,) = torch.autograd.grad(distance(left, right).sum(), left)
         if not gradient.isfinite().all():
             raise Violation(f"The gradient holds {gradient[~gradient.isfinite()][0].item()}.")
+
+
+@CHECKS.required(remedy="Compute both from the same expression, or say differentiable = False.")
+def _gradient_equals_finite_differences(subject: DistanceSubject) -> None:
+    """The gradient of a differentiable distance of features is its slope."""
+    distance = _of_features(subject.fitted())
+    if not distance.differentiable:
+        raise NotApplicable("It does not call itself differentiable.")
+    left, right = samples("features", 5, seed=1).requires_grad_(), samples("features", 5)
+    (gradient,) = torch.autograd.grad(distance(left, right).sum(), left)
+    with torch.no_grad():
+        for column in range(left.shape[1]):
+            step = torch.zeros_like(left)
+            step[:, column] = 1e-5
+            slope = (distance(left + step, right) - distance(left - step, right)) / 2e-5
+            if not bool(((slope - gradient[:, column]).abs() <= 1e-3 * slope.abs().clamp_min(1)).all()):
+                raise Violation(
+                    f"In column {column} the gradient is {gradient[:, column].tolist()} and the slope {slope.tolist()}."
+                )
+
+
+@CHECKS.required(remedy="Compute in float64 and answer in the type that came in.")
+def _single_and_double_precision_agree(subject: DistanceSubject) -> None:
+    """Features in single precision are as far apart as in double, to four digits."""
+    distance = _of_features(subject.fitted())
+    left, right = samples("features", 6, seed=1), samples("features", 6)
+    double, single = distance(left, right), distance(left.float(), right.float()).double()
+    if not bool(((single - double).abs() <= 1e-4 * double.abs().clamp_min(1)).all()):
+        raise Violation(f"In double precision it answers {double.tolist()}, in single {single.tolist()}.")
+
+
+@CHECKS.required(remedy="Let pairwise and the call share one formula.")
+def _pairwise_equals_pairs(subject: DistanceSubject) -> None:
+    """Where it compares all with all of features, each number is that of the pair."""
+    distance = subject.fitted()
+    pairwise = _of_features(distance, "pairwise")
+    left, right = samples("features", 4, seed=1), samples("features", 3)
+    pairs = distance(left.repeat_interleave(3, dim=0), right.repeat(4, 1)).reshape(4, 3)
+    if pairwise(left, right).shape != (4, 3) or not _close(pairwise(left, right), pairs):
+        raise Violation(f"Of all with all it answers {pairwise(left, right).tolist()}, of pairs {pairs.tolist()}.")
+
+
+@CHECKS.required(remedy="Embed into coordinates whose Euclidean distance it is, or leave embed out.")
+def _embedding_keeps_distances(subject: DistanceSubject) -> None:
+    """Where a metric of features offers coordinates, their Euclidean distance is the metric."""
+    distance = subject.fitted()
+    embed = _of_features(distance, "embed")
+    if not distance.metric:
+        raise NotApplicable("It does not call itself a metric.")
+    left, right = samples("features", 5, seed=1), samples("features", 5)
+    between = (embed(left) - embed(right)).square().sum(dim=1).sqrt()
+    if not _close(between, distance(left, right)):
+        raise Violation(f"The coordinates are {between.tolist()} apart, the rows {distance(left, right).tolist()}.")
+
+
+@CHECKS.required(remedy="Take all randomness from the generator that is passed in.")
+def _draws_follow_the_generator(subject: DistanceSubject) -> None:
+    """Where it draws rows, they are finite, as many as asked for, and the same for the same seed only."""
+    distance = subject.fitted()
+    sample = _of_features(distance, "sample")
+    reference = samples("features", 2, seed=1)
+    once, again, other = (sample(reference, 3, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    if once.shape != (2, 3, reference.shape[1]) or not once.isfinite().all():
+        raise Violation(f"For 2 rows, 3 draws each, it answers the shape {tuple(once.shape)}, or infinity or NaN.")
+    if not torch.equal(once, again):
+        raise Violation("Two generators of one seed make different draws.")
+    if torch.equal(once, other):
+        raise Violation("Another seed makes the same draws.")
+
+
+@CHECKS.required(remedy="Take the invariance back, or take the columns' units out before measuring.")
+def _invariant_as_declared(subject: DistanceSubject) -> None:
+    """Answers stay under the re-coding of columns that it calls itself invariant under."""
+    distance = _of_features(subject.build())
+    invariance = getattr(distance, "invariance", "none")
+    if invariance == "none":
+        raise NotApplicable("It does not call itself invariant under any re-coding.")
+    data = samples("features", 40)
+    recoded = subject.build()
+    distance.fit(data)
+    recoded.fit(_recoded(data, invariance))
+    # Rows of the data, because curves between them are anybody's guess.
+    left, right = data[:6], data[6:12]
+    before = distance(left, right)
+    after = recoded(_recoded(data, invariance)[:6], _recoded(data, invariance)[6:12])
+    if not _close(before, after):
+        raise Violation(f"As the rows are it answers {before.tolist()}, re-coded {after.tolist()}.")
+
+
+def _recoded(rows: Tensor, invariance: str) -> Tensor:
+    columns = torch.arange(1, rows.shape[1] + 1, dtype=rows.dtype)
+    if invariance == "monotone":
+        return rows.pow(3) * columns + rows.exp()
+    if invariance == "scale":
+        return rows * columns + columns.flip(0)
+    mixing = torch.eye(rows.shape[1], dtype=rows.dtype) + torch.outer(columns, columns.flip(0)) / 10
+    return rows @ mixing + columns
+
+
+@CHECKS.required(remedy="Fit to the rows as a set; draw nothing by their positions.")
+def _order_of_fitted_rows_does_not_matter(subject: DistanceSubject) -> None:
+    """A distance of features that has learned from the same rows in another order answers alike."""
+    distance, other = _of_features(subject.build()), subject.build()
+    data = samples("features", 24)
+    distance.fit(data)
+    other.fit(data.flip(0))
+    left, right = data[:4], data[4:8]
+    if not _close(distance(left, right), other(left, right)):
+        raise Violation(
+            f"Fitted from top to bottom it answers {distance(left, right).tolist()}, from bottom to top "
+            f"{other(left, right).tolist()}."
+        )
+
+
+@CHECKS.required(remedy="Keep what is learned in tensors and records; no lambdas, no open files.")
+def _survives_pickling(subject: DistanceSubject) -> None:
+    """A fitted distance of features can be sent to another process and answers there as here."""
+    distance = _of_features(subject.fitted())
+    try:
+        sent = pickle.loads(pickle.dumps(distance))
+    except Exception as error:
+        raise Violation(f"It cannot be pickled: {type(error).__name__}: {error}") from error
+    here, there = (one(samples("features", 4, seed=1), samples("features", 4)) for one in (distance, sent))
+    if not torch.equal(here, there):
+        raise Violation(f"Before pickling it answers {here.tolist()}, afterwards {there.tolist()}.")
 
 
 @CHECKS.required(remedy="Work on copies.")

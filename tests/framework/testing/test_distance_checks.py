@@ -156,7 +156,90 @@ class FitsAtRandom(Manhattan):
         super().fit(data[torch.randperm(len(data))])
 
 
-@pytest.mark.parametrize("distance", [Manhattan, Words, Brightness, SetBrightness, SetBrightnessEstimate])
+@breaks("gradient-equals-finite-differences")
+class HoldsTheScaleBack(Manhattan):
+    def __call__(self, left, right):
+        values = super().__call__(left, right)
+        return values.detach() + 2 * (values - values.detach())
+
+
+@breaks("single-and-double-precision-agree")
+class RoundsHalves(Manhattan):
+    def __call__(self, left, right):
+        values = super().__call__(left, right)
+        return values if left.dtype == torch.float64 else values * 1.01
+
+
+@breaks("pairwise-equals-pairs")
+class SquaresAllWithAll(Manhattan):
+    def pairwise(self, left, right):
+        return torch.cdist(left / self.scale, right / self.scale)
+
+
+@breaks("embedding-keeps-distances")
+class EmbedsAsIfEuclidean(Manhattan):
+    def embed(self, inputs):
+        return inputs / self.scale
+
+
+@breaks("draws-follow-the-generator")
+class DrawsTheSame(Manhattan):
+    def sample(self, reference, count, generator):
+        return reference.unsqueeze(1).expand(-1, count, -1)
+
+
+@breaks("invariant-as-declared")
+class KnowsNoCorrelation(Manhattan):
+    invariance = "affine"
+
+
+@breaks("order-of-fitted-rows-does-not-matter")
+class LooksAtTheFirstRows(Manhattan):
+    def fit(self, data):
+        self.scale = data[:6].std(dim=0)
+
+
+@breaks("survives-pickling")
+class KeepsALambda(Manhattan):
+    def fit(self, data):
+        super().fit(data)
+        self.again = lambda: data
+
+
+class Euclid(Manhattan):
+    """All that a distance of features can offer, in few lines."""
+
+    invariance = "scale"
+
+    def embed(self, inputs):
+        return inputs.double() / self.scale
+
+    def __call__(self, left, right):
+        squares = (self.embed(left) - self.embed(right)).square().sum(dim=1)
+        return torch.where(squares > 0, squares, 1).sqrt() * (squares > 0)
+
+    def pairwise(self, left, right):
+        return torch.cdist(self.embed(left), self.embed(right))
+
+    def sample(self, reference, count, generator):
+        return reference.unsqueeze(1) + torch.randn(len(reference), count, reference.shape[1], generator=generator)
+
+
+class Improbability(Euclid):
+    """How improbable the left side is, whatever the right one."""
+
+    symmetric = metric = grounded = False
+    invariance = "none"
+
+    def __call__(self, left, right):
+        return self.embed(left).square().sum(dim=1) - 1
+
+    pairwise = None
+
+
+@pytest.mark.parametrize(
+    "distance", [Manhattan, Words, Brightness, SetBrightness, SetBrightnessEstimate, Euclid, Improbability]
+)
 def test_sound_distances_pass(distance):
     """Nothing is found wrong with distances of each domain."""
     assert check_distance(distance, strict=False).failures == ()

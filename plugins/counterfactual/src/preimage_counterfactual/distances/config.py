@@ -158,15 +158,16 @@ class JointConfig:
         validator=in_(get_args(Classes)),
         metadata={
             "help": "`pooled`: one law for all rows; `shared`: a mean for each class and one covariance within "
-            "classes; `transport`: a covariance for each class, coupled by optimal transport. The last two ask for labels."
+            "classes; `transport`: a covariance for each class, coupled by optimal transport. The last two ask for "
+            "labels."
         },
     )
     kernel: Kernel = attrs.field(
         default="sigma",
         validator=in_(get_args(Kernel)),
         metadata={
-            "help": "The shape of closeness: `sigma`, like the data's covariance; `euclidean`, round, so that directions "
-            "in which the data vary little are drawn to the mean more."
+            "help": "The shape of closeness: `sigma`, like the data's covariance; `euclidean`, round, so that "
+            "directions in which the data vary little are drawn to the mean more."
         },
     )
     margins: Margins = attrs.field(

@@ -118,7 +118,7 @@ class JointLatent(FeatureDistance):
         centre = self._coordinates(rows) * law.pull
         noise = torch.randn(len(rows), count, centre.shape[1], generator=generator, dtype=torch.float64)
         codes = centre.unsqueeze(1) + noise.to(centre) * law.variance.sqrt()
-        drawn = decode(whitening.back(codes.flatten(0, 1))).reshape(len(rows), count, -1).clone()
+        drawn: Tensor = decode(whitening.back(codes.flatten(0, 1))).reshape(len(rows), count, -1).clone()
         held = list(self._layout.frozen) if self._layout else []
         drawn[:, :, held] = rows[:, None, held]
         return drawn.to(reference)
