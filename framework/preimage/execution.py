@@ -49,7 +49,8 @@ def execute(
     heard = [*listeners, *([stepped] if stepped else [])]
     if started:
         budget = pipeline.stages[-1].budget.to_dict()
-        started(RunEvent(_names(assembly)[-1], problem.n_targets, seed, budget))
+        stages, targets = tuple(_names(assembly)), tuple(target.name for target in assembly.targets)
+        started(RunEvent(stages[-1], problem.n_targets, seed, budget, stages, targets))
 
     tracks = [Track(target) for target in range(problem.n_targets)]
     searches: tuple[Search, ...] = ()
@@ -170,6 +171,8 @@ def _versions(assembly: Assembly) -> dict[str, str]:
     import preimage
 
     named: list[tuple[str, Any]] = [("optimizer", stage.optimizer) for stage in assembly.pipeline.stages]
+    captioners = [getattr(optimizer, "captioner", None) for optimizer in assembly.optimizers]
+    named += [("model", name.partition(":")[0]) for name in captioners if isinstance(name, str)]
     for term in assembly.pipeline.terms:
         loader = term.model.partition(":")[0] if isinstance(term.model, str) else None
         named += [("objective", term.objective), ("model", loader), ("adapter", term.adapter)]

@@ -12,8 +12,12 @@
     [defaults]
     model = "open_clip:ViT-B-32/laion2b_s34b_b79k"
 
+    [observers]
+    tensorboard = "runs"                             # what an observer is told, such as where to write
+
 The file is the one that ``PREIMAGE_CONFIG`` names, else ``preimage.toml`` in the current folder. The environment
-variables ``PREIMAGE_ALLOW`` and ``PREIMAGE_DENY`` (names joined by commas) replace the lists of the file.
+variables ``PREIMAGE_ALLOW`` and ``PREIMAGE_DENY`` (names joined by commas) replace the lists of the file, and
+``PREIMAGE_OBSERVERS`` (``tensorboard=runs``, joined by commas) replaces its table.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ __all__ = ["DEFAULTS", "Settings", "read_settings"]
 DEFAULTS = ("model", "optimizer", "objective", "executor", "device", "dtype")
 """The keys of ``[defaults]``; each holds a text."""
 
-_TABLES = {"plugins": ("allow", "deny"), "prefer": None, "defaults": DEFAULTS}
+_TABLES = {"plugins": ("allow", "deny"), "prefer": None, "defaults": DEFAULTS, "observers": None}
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
@@ -43,6 +47,8 @@ class Settings(NamedTuple):
     prefer: Mapping[str, str] = _EMPTY
     """``kind:name`` to the distribution that wins."""
     defaults: Mapping[str, str] = _EMPTY
+    observers: Mapping[str, str] = _EMPTY
+    """Name of an observer to what it is told."""
     source: str = ""
     """The file they were read from, or nothing."""
 
@@ -77,6 +83,8 @@ def read_settings(environment: Mapping[str, str] | None = None, folder: str = ""
         settings = settings._replace(allow=_names(environment["PREIMAGE_ALLOW"].split(",")))
     if "PREIMAGE_DENY" in environment:
         settings = settings._replace(deny=_names(environment["PREIMAGE_DENY"].split(",")))
+    if "PREIMAGE_OBSERVERS" in environment:
+        settings = settings._replace(observers=_told(environment["PREIMAGE_OBSERVERS"]))
     return settings
 
 
@@ -101,6 +109,7 @@ def _read(path: str) -> Settings:
         deny=_names(plugins.get("deny", [])),
         prefer=MappingProxyType({key: _names([value])[0] for key, value in document.get("prefer", {}).items()}),
         defaults=MappingProxyType(document.get("defaults", {})),
+        observers=MappingProxyType(document.get("observers", {})),
         source=path,
     )
 
@@ -139,6 +148,17 @@ def _check_table(path: str, table: str, content: Any) -> None:
                 f'write, for example, "optimizer:{key.strip(":")}" = {value!r}.'
             )
             raise OptionError(message)
+
+
+def _told(text: str) -> Mapping[str, str]:
+    told = {}
+    for item in filter(str.strip, text.split(",")):
+        name, equals, value = (part.strip() for part in item.partition("="))
+        if not (name and equals and value):
+            message = f"PREIMAGE_OBSERVERS has {item!r}, which is not of the form name=value: write tensorboard=runs."
+            raise OptionError(message)
+        told[name] = value
+    return MappingProxyType(told)
 
 
 def _names(names: list[str]) -> tuple[str, ...]:

@@ -33,6 +33,8 @@ def test_all_tables(read, tmp_path):
         "optimizer:gcg" = "Preimage_GCG"
         [defaults]
         model = "miniworld:clip"
+        [observers]
+        tensorboard = "runs"
         """
     )
 
@@ -40,6 +42,7 @@ def test_all_tables(read, tmp_path):
     assert settings.deny == ("bad-plugin",)
     assert dict(settings.prefer) == {"optimizer:gcg": "preimage-gcg"}
     assert dict(settings.defaults) == {"model": "miniworld:clip"}
+    assert dict(settings.observers) == {"tensorboard": "runs"}
     assert settings.source == str(tmp_path / "preimage.toml")
 
 
@@ -48,6 +51,20 @@ def test_environment_replaces_the_lists_of_the_file(read):
     settings = read('[plugins]\nallow = ["a"]\ndeny = ["b"]\n', PREIMAGE_ALLOW="c, D_e", PREIMAGE_DENY="")
 
     assert (settings.allow, settings.deny) == (("c", "d-e"), ())
+
+
+def test_environment_replaces_what_observers_are_told(read):
+    """One command can be watched without a file."""
+    settings = read('[observers]\ntensorboard = "runs"\n', PREIMAGE_OBSERVERS=" tensorboard=other, acme = x=y ")
+
+    assert dict(settings.observers) == {"tensorboard": "other", "acme": "x=y"}
+
+
+@pytest.mark.parametrize("text", ["tensorboard", "tensorboard=", "=runs"])
+def test_an_observer_that_is_told_nothing_is_a_mistake(text):
+    """It would look as if it had been asked."""
+    with pytest.raises(OptionError, match="not of the form name=value: write tensorboard=runs"):
+        read_settings({"PREIMAGE_OBSERVERS": text})
 
 
 def test_file_named_by_the_environment_comes_before_the_one_in_the_folder(read, tmp_path):

@@ -41,9 +41,15 @@ class RunEvent:
     """A set of runs begins: how many, with which optimizer, within which budget."""
 
     optimizer: str
+    """Of the last stage."""
     n_runs: int
     seed: int
     budget: Mapping[str, Any]
+    """Of the last stage."""
+    stages: tuple[str, ...] = ()
+    """The optimizers of all stages."""
+    targets: tuple[str, ...] = ()
+    """The names of the targets, a picture's being its path; run ``i`` has the target ``i``."""
 
 
 @attrs.frozen
