@@ -11,15 +11,26 @@ from preimage.api.component import Component
 from preimage.configuration import configure
 from preimage.device import resolve_device
 from preimage.errors import AssemblyError
+from preimage.targets import shows_picture
 
 if TYPE_CHECKING:
     from preimage._catalogue import Catalogue
-    from preimage.api import EmbeddingAdapter, Model, Objective, Optimizer
+    from preimage.api import Captioner, EmbeddingAdapter, Model, Objective, Optimizer
+    from preimage.captioning import Captioning
     from preimage.pipeline import Pipeline, Stage, Term
     from preimage.problem import Problem
     from preimage.result import TargetRecord
 
 __all__ = ["Assembly", "assemble", "check"]
+
+_EXAMPLES = {
+    "classifier": "miniworld:mood or hf:cardiffnlp/twitter-roberta-base-sentiment-latest",
+    "denoiser": "miniworld:sd or sd:stabilityai/stable-diffusion-2-1",
+    "image-text-encoder": "miniworld:clip or open_clip:ViT-H-14/laion2b_s32b_b79k",
+    "language-model": "miniworld:gpt2 or hf:gpt2-medium",
+    "text-encoder": "miniworld:sentence or hf:sentence-transformers/all-MiniLM-L6-v2",
+}
+"""Role to models that a user may have meant."""
 
 
 @attrs.frozen(eq=False)
@@ -35,10 +46,15 @@ class Assembly:
     catalogue: Catalogue
 
 
-def check(pipeline: Pipeline, catalogue: Catalogue) -> None:
+def check(pipeline: Pipeline, catalogue: Catalogue, targets: Sequence[Any] | None = None) -> None:
     """Raise unless what the pieces declare fits together; nothing heavy is imported.
 
     Pieces that are live objects declare nothing and are checked when they are used.
+
+    Arguments:
+        pipeline: what is to be run.
+        catalogue: where names are looked up.
+        targets: what it is to be run on, where that is known already.
 
     Raises:
         AssemblyError: they do not fit; the message says what to change.
@@ -53,6 +69,8 @@ def check(pipeline: Pipeline, catalogue: Catalogue) -> None:
         if isinstance(stage.optimizer, str):
             optimizer = catalogue.describe("optimizer", stage.optimizer).component
             _check_stage(pipeline, optimizer, objectives, catalogue)
+            if "captions" in optimizer.trait("requires"):
+                _check_captions(stage, targets or (), catalogue)
     for term in pipeline.terms:
         if term.name in objectives:
             _check_role(term, objectives[term.name], catalogue)
@@ -103,6 +121,29 @@ def _check_stage(
         raise AssemblyError(message)
 
 
+def _check_captions(stage: Stage, targets: Sequence[Any], catalogue: Catalogue) -> None:
+    """Raise unless every target shows a picture, and the captioner's loader has captioners."""
+    # A single text instead of a list is refused when targets are read.
+    for target in () if isinstance(targets, str) else targets:
+        if not shows_picture(target):
+            message = (
+                f"{stage.optimizer} says what a picture shows, and the target {target!r} is a text: run it on pictures, "
+                "or leave that stage out."
+            )
+            raise AssemblyError(message)
+    name = cast("str", stage.optimizer)
+    options: Any = configure(catalogue.config("optimizer", name), stage.options, f"The optimizer {name!r}")
+    reference = getattr(options, "captioner", None)
+    if isinstance(reference, str):
+        loader = catalogue.describe("model", reference.partition(":")[0]).component
+        if loader.trait("role") and "captioner" not in loader.trait("role"):
+            message = (
+                f"{reference} is loaded by {loader.name}, which loads {' and '.join(sorted(loader.trait('role')))}, and "
+                f"{name} needs a captioner: name one, such as miniworld:blip2 or hf:Salesforce/blip2-opt-2.7b."
+            )
+            raise AssemblyError(message)
+
+
 def _check_adapters(pipeline: Pipeline, optimizer: Component) -> None:
     first, *others = pipeline.terms
     for term in others:
@@ -124,7 +165,7 @@ def _check_role(term: Term, objective: Component, catalogue: Catalogue) -> None:
     if term.model is None:
         message = (
             f"The objective {objective.name} needs a model ({' or '.join(sorted(wanted))}): name one, such as "
-            "miniworld:clip or open_clip:ViT-H-14/laion2b_s32b_b79k."
+            f"{_EXAMPLES.get(sorted(wanted)[0], _EXAMPLES['image-text-encoder'])}."
         )
         raise AssemblyError(message)
     if not isinstance(term.model, str):
@@ -185,15 +226,52 @@ def assemble(pipeline: Pipeline, targets: Sequence[Any], catalogue: Catalogue) -
         terms.append(BoundTerm(term.name, objective, term.weight, term.template, adapter))
     tokens = cast("Any", terms[0].objective.space)
     space = SearchSpace(tokens, pipeline.constraints, [term.template for term in pipeline.terms])
-    problem = Problem(space, terms, batch_size=pipeline.batch_size)
+    optimizers = tuple(_optimizer(stage, catalogue) for stage in pipeline.stages)
+    captioners = _captioners(optimizers, pipeline, catalogue)
+    models |= {reference: captioner.fingerprint for reference, captioner in captioners.items()}
+    captioning = _captioning(captioners, values)
+    problem = Problem(space, terms, batch_size=pipeline.batch_size, captioning=captioning)
     if problem.n_targets != len(values):
         message = (
             f"The objectives are bound to {problem.n_targets} targets and the pipeline is run on {len(values)}: "
             "run it on the targets that the objectives were built with."
         )
         raise AssemblyError(message)
-    optimizers = tuple(_optimizer(stage, catalogue) for stage in pipeline.stages)
     return Assembly(pipeline, problem, optimizers, records, models, catalogue)
+
+
+def _captioners(optimizers: Sequence[Optimizer[Any]], pipeline: Pipeline, catalogue: Catalogue) -> dict[str, Captioner]:
+    """Return the models that optimizers ask for captions, by their references."""
+    device = resolve_device(pipeline.device)
+    captioners: dict[str, Captioner] = {}
+    for optimizer in optimizers:
+        if "captions" not in optimizer.requires:
+            continue
+        named = getattr(optimizer, "captioner", None)
+        if named is None:
+            message = (
+                f"{type(optimizer).__name__} requires captions and has no `captioner`, which says whose: give it one, "
+                "a reference or a model."
+            )
+            raise AssemblyError(message)
+        if isinstance(named, str):
+            loaded = catalogue.load_model(named, "captioner", device=device, dtype=pipeline.dtype)
+            captioners[named] = cast("Captioner", loaded)
+        else:
+            captioners[named.reference] = named
+    return captioners
+
+
+def _captioning(captioners: Mapping[str, Captioner], values: Sequence[Any]) -> Captioning | None:
+    from preimage.captioning import Captioning, pictures_in
+
+    if not captioners:
+        return None
+    for value in values:
+        if not pictures_in(value):
+            message = f"Captions are required, and the target {value!r} is no picture: run the pipeline on pictures."
+            raise AssemblyError(message)
+    return Captioning(captioners, values)
 
 
 def _model(term: Term, pipeline: Pipeline, catalogue: Catalogue) -> Model | None:

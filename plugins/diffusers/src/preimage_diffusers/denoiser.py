@@ -16,6 +16,7 @@ from preimage.text_space import TokenizerSpace
 from preimage.weights import fingerprint_of
 from preimage_diffusers.noise import NoiseSchedule
 from preimage_diffusers.size import size_of
+from preimage_diffusers.source import networks_of
 from preimage_diffusers.text import PromptEncoder
 from preimage_transformers.clip import too_long
 from preimage_transformers.fed_embedding import FedEmbedding
@@ -51,7 +52,6 @@ class DiffusersDenoiser:
         self._unet, self._vae = pipeline.unet, pipeline.vae
         # Kept so that the other role can share its networks.
         self._original = pipeline
-        self._text_encoder = pipeline.text_encoder
         self._schedule = NoiseSchedule(pipeline.scheduler, reference)
         self._reader = PromptEncoder(pipeline.text_encoder, pipeline.tokenizer, reference=reference)
         module = pipeline.text_encoder.get_input_embeddings()
@@ -70,7 +70,7 @@ class DiffusersDenoiser:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the weights as they are in memory."""
-        return fingerprint_of(self._text_encoder, self._unet, self._vae)
+        return fingerprint_of(*networks_of(self._original))
 
     @property
     def n_timesteps(self) -> int:

@@ -16,6 +16,7 @@ from preimage.weights import fingerprint_of
 from preimage_diffusers.quiet import quietly
 from preimage_diffusers.schedulers import scheduler_named, steps_of
 from preimage_diffusers.size import size_of
+from preimage_diffusers.source import networks_of
 from preimage_diffusers.text import PromptEncoder
 
 if TYPE_CHECKING:
@@ -68,8 +69,7 @@ class DiffusersGenerator:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the weights as they are in memory."""
-        parts = self._pipeline.components.values()
-        return fingerprint_of(*(part for part in parts if isinstance(part, torch.nn.Module)))
+        return fingerprint_of(*networks_of(self._original))
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image]:
         """Return one picture for each prompt and its seed.

@@ -20,7 +20,7 @@ from preimage_transformers.source import check_weights, first_line
 if TYPE_CHECKING:
     from preimage_diffusers.config import DiffusersConfig
 
-__all__ = ["Source", "source_of"]
+__all__ = ["Source", "networks_of", "source_of"]
 
 _INDEX = "model_index.json"
 _LIBRARIES = {"diffusers": diffusers, "transformers": transformers}
@@ -73,9 +73,9 @@ class Source:
         pipeline = self._read(
             DiffusionPipeline.from_pretrained, "pipeline", **self.options, **weights, **networks, **dropped
         )
-        for part in pipeline.components.values():
-            if isinstance(part, torch.nn.Module):
-                part.eval().requires_grad_(False)
+        for network in (*networks_of(pipeline), getattr(pipeline, "safety_checker", None)):
+            if network is not None:
+                network.eval().requires_grad_(False)
         return pipeline
 
     def _network(self, name: str, network: Any, dtype: torch.dtype) -> Any:
@@ -87,7 +87,7 @@ class Source:
         if self.folder is not None:
             if not (self.folder / name).is_dir():
                 message = (
-                    f"{self.reference} has no folder {name!r}, which {_INDEX} names: save the whole pipeline again."
+                    f"{self.reference} has no folder {name!r}, which its {_INDEX} names: save the whole pipeline again."
                 )
                 raise InputError(message)
             check_weights(self.folder / name, trust_pickle=self.use_safetensors is None)
@@ -152,6 +152,12 @@ class Source:
                     "folder: sd:/path/to/folder."
                 )
                 raise InputError(message) from error
+
+
+def networks_of(pipeline: Any) -> list[torch.nn.Module]:
+    """Return the networks that pictures are made by, by name; a filter of pictures is none of them."""
+    parts = sorted(pipeline.components.items())
+    return [part for name, part in parts if isinstance(part, torch.nn.Module) and name != "safety_checker"]
 
 
 def source_of(name: str, config: DiffusersConfig) -> Source:
