@@ -36,7 +36,7 @@ def line_chart(curves: Sequence[Curve], *, x_label: str, y_label: str, held: boo
     Colours come from the page, see `series`.
 
     Arguments:
-        curves: at least one, each with at least one point.
+        curves: at least one with a point; one without keeps the colours of those behind it.
         x_label: what stands below the horizontal axis.
         y_label: what stands beside the vertical axis.
         held: whether curves that end early go on to the right edge, dashed.
@@ -45,6 +45,8 @@ def line_chart(curves: Sequence[Curve], *, x_label: str, y_label: str, held: boo
     frame = _Frame.around([(0.0, points[0][1]), *points])
     parts = frame.opening(x_label, y_label)
     for index, curve in enumerate(curves):
+        if not curve.points:
+            continue
         x, y = curve.points[-1]
         rest = f'<path class="line held" d="M{frame.across(x):.1f} {frame.down(y):.1f}H{_WIDTH - _RIGHT}"/>'
         parts.append(
@@ -121,9 +123,8 @@ class _Frame:
                 f'<text class="tick" x="{_LEFT - 7}" y="{place + 4:.1f}" text-anchor="end">{_number(y)}</text>'
             )
         for x in self.x_ticks:
-            parts.append(
-                f'<text class="tick" x="{self.across(x):.1f}" y="{bottom + 17}" text-anchor="middle">{_number(x)}</text>'
-            )
+            place, text = self.across(x), _number(x)
+            parts.append(f'<text class="tick" x="{place:.1f}" y="{bottom + 17}" text-anchor="middle">{text}</text>')
         parts.append(f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
         parts.append(
             f'<text class="label" x="{middle:.0f}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>'

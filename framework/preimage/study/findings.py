@@ -67,7 +67,7 @@ def _compared(summary: Summary, claim: str, measure: Measure, left: Sequence[str
     whole = summary.difference(measure, left, right)
     ahead, gap = ("ahead of", whole) if whole.value >= 0 else ("behind", -whole)
     sentences = [
-        f"In {measure.title.lower()}, {first} {'is' if len(left) == 1 else 'are'} {ahead} {second} by {gap} over "
+        f"In {_quoted(measure)}, {first} {'is' if len(left) == 1 else 'are'} {ahead} {second} by {gap} over "
         f"{_pictures(whole.count)}."
     ]
     optimizers = summary.of_kind("optimizer")
@@ -130,13 +130,13 @@ def _the_gap(summary: Summary) -> Finding:
         return _cannot(claim, "No pictures were made from the prompts: name a generator among the measures.")
     own = found[objective.name]
     sentences = [
-        f"Across the runs on one picture, {objective.title.lower()} and {summary.truth.title.lower()} have a rank "
+        f"Across the runs on one picture, {_quoted(objective)} and {_quoted(summary.truth)} have a rank "
         f"correlation of {own.within} on average over {_pictures(own.within.count)}; across all runs {own.pooled}."
     ]
     best = next((each for each in summary.correlations if not math.isnan(each.within.value)), own)
     if best is not own:
         sentences.append(
-            f"The best predictor on these pictures is {best.measure.title.lower()} with {best.within} within a picture."
+            f"The best predictor on these pictures is {_quoted(best.measure)} with {best.within} within a picture."
         )
     # Half of the variance of ranks explained, or more, is no poor proxy.
     strong = 0.5**0.5
@@ -171,6 +171,10 @@ def _rank(difference: Interval) -> float:
 
 def _group(summary: Summary, recipes: Sequence[str]) -> str:
     return recipes[0] if len(recipes) == 1 else f"the {len(recipes)} {summary.kinds[recipes[0]]}s"
+
+
+def _quoted(measure: Measure) -> str:
+    return f"“{measure.title.lower()}”"
 
 
 def _listed(recipes: Sequence[str]) -> str:

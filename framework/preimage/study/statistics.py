@@ -50,12 +50,15 @@ class Interval:
     """How many pictures it rests on."""
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]".replace("-", "\N{MINUS SIGN}")
 
     @property
     def sign(self) -> int:
         """1 where all of the interval is above zero, -1 where all is below, otherwise 0."""
         return (self.low > 0) - (self.high < 0)
+
+    def __neg__(self) -> Interval:
+        return Interval(-self.value, -self.high, -self.low, self.count)
 
     def mapped(self, function: Callable[[float], float]) -> Interval:
         """Return the interval of a rising function of the number."""

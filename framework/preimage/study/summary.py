@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from preimage.study.spec import Spec
     from preimage.study.store import Store
 
-__all__ = ["Cell", "Correlation", "Kind", "Summary", "paired_difference", "summarise", "values_of"]
+__all__ = ["Cell", "Correlation", "Kind", "Summary", "paired_difference", "summarise", "value_of", "values_of"]
 
 Kind = Literal["captioner", "optimizer", "refined caption"]
 
@@ -50,14 +50,15 @@ class Cell:
     interval: Interval
     best: bool
     difference: Interval | None
-    """From the best method, on the pictures that both have, above zero where this one is higher; None for the best."""
+    """From the best method, on the pictures that both have, above zero where this one is higher; None for the best, and
+    where methods do not compare, as losses of different objectives."""
     p_value: float | None
     """Of the difference, corrected for as many methods as are compared with the best."""
 
     @property
     def tied(self) -> bool:
         """Whether this method cannot be told from the best."""
-        return not self.best and (self.p_value is None or self.p_value >= SIGNIFICANT)
+        return self.p_value is not None and self.p_value >= SIGNIFICANT
 
 
 @attrs.frozen
@@ -127,6 +128,7 @@ def summarise(store: Store, catalogue: Catalogue | None = None) -> Summary:
     spec = store.spec
     everything = store.records()
     records = tuple(record for record in everything if record.status == "ok")
+    one_objective = len({str(pipeline.get("terms")) for pipeline in spec.recipes.values()}) == 1
     measures = _measured(spec, records, catalogue)
     truth = next((measure for name in TRUTHS for measure in measures if measure.name == name), None)
     correlations = [
@@ -140,7 +142,12 @@ def summarise(store: Store, catalogue: Catalogue | None = None) -> Summary:
         failed=tuple(record for record in everything if record.status != "ok"),
         kinds={recipe: _kind(pipeline, catalogue) for recipe, pipeline in spec.recipes.items()},
         measures=measures,
-        cells={measure.name: _cells(measure, records, list(spec.recipes)) for measure in measures},
+        cells={
+            measure.name: _cells(
+                measure, records, list(spec.recipes), comparable=measure.name != "loss" or one_objective
+            )
+            for measure in measures
+        },
         truth=truth,
         correlations=tuple(sorted(correlations, key=lambda found: -_or_lowest(found.within.value))),
     )
@@ -150,13 +157,14 @@ def values_of(records: Sequence[Record], measure: Measure) -> dict[str, dict[str
     """Return recipe to picture to the numbers of its runs; the logarithms for a measure that is averaged so."""
     found: dict[str, dict[str, list[float]]] = {}
     for record in records:
-        value = _value(record, measure)
+        value = value_of(record, measure)
         if value is not None:
             found.setdefault(record.key.recipe, {}).setdefault(record.key.image, []).append(value)
     return found
 
 
-def _value(record: Record, measure: Measure) -> float | None:
+def value_of(record: Record, measure: Measure) -> float | None:
+    """Return a run's number for a measure, its logarithm for one that is averaged so; None where it has none."""
     spent = record.spent
     known: dict[str, float | None] = {
         "loss": record.loss,
@@ -173,7 +181,7 @@ def _value(record: Record, measure: Measure) -> float | None:
 def _measured(spec: Spec, records: Sequence[Record], catalogue: Catalogue) -> tuple[Measure, ...]:
     """Return the measures that some record has a number for."""
     described = _LOSS_AND_COSTS if spec.measures is None else measures_of(as_options(spec.measures), catalogue)
-    return tuple(each for each in described if any(_value(record, each) is not None for record in records))
+    return tuple(each for each in described if any(value_of(record, each) is not None for record in records))
 
 
 _LOSS_AND_COSTS = (Measure("loss", "Loss", False, "objective", "the recipe's own objective"), *COSTS)
@@ -196,13 +204,13 @@ def _kind(pipeline: Mapping[str, object], catalogue: Catalogue) -> Kind:
     return "optimizer"
 
 
-def _cells(measure: Measure, records: Sequence[Record], recipes: Sequence[str]) -> dict[str, Cell]:
+def _cells(measure: Measure, records: Sequence[Record], recipes: Sequence[str], *, comparable: bool) -> dict[str, Cell]:
     values = values_of(records, measure)
     means = {recipe: _means(values[recipe]) for recipe in recipes if recipe in values}
     intervals = {recipe: interval_of_mean(list(each.values())) for recipe, each in means.items()}
     sign = 1 if measure.higher_is_better else -1
-    best = max(intervals, key=lambda recipe: sign * intervals[recipe].value, default="")
-    others = [recipe for recipe in intervals if recipe != best]
+    best = max(intervals, key=lambda recipe: sign * intervals[recipe].value, default="") if comparable else ""
+    others = [recipe for recipe in intervals if recipe != best] if comparable else []
     paired = {recipe: _paired(means[recipe], means[best]) for recipe in others}
     p_values = dict(zip(others, holm([sign_flip_test(paired[recipe]) for recipe in others]), strict=True))
     cells = {}
@@ -238,7 +246,7 @@ def _correlation(measure: Measure, truth: Measure, records: Sequence[Record]) ->
     sign = 1 if measure.higher_is_better == truth.higher_is_better else -1
     points: dict[str, list[tuple[float, float]]] = {}
     for record in records:
-        left, right = _value(record, measure), _value(record, truth)
+        left, right = value_of(record, measure), value_of(record, truth)
         if left is not None and right is not None:
             points.setdefault(record.key.image, []).append((sign * left, right))
     arrays = [np.array(of_one).T for of_one in points.values()]

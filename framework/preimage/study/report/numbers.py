@@ -1,0 +1,180 @@
+"""The methods' numbers as tables: each measure with its interval, and what cannot be told from the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from preimage.chart import Curve, scatter_chart, series, shape
+from preimage.study.measures import Measure
+from preimage.study.report.ranges import number, range_rows, shown
+from preimage.study.set_distances import FEW, SetDistance
+from preimage.study.summary import SIGNIFICANT, Cell, Summary, value_of
+
+__all__ = ["against_captioner", "key", "methods", "predictors", "sets"]
+
+_GROUPS = {
+    "pictures": "What the prompts make",
+    "objective": "What is optimised, and its like",
+    "text": "Against the true prompt",
+    "readability": "Readability",
+    "cost": "Cost",
+}
+
+_MOST_POINTS = 3000
+"""A cloud of more points shows no more and makes the page heavy."""
+
+
+def key(name: str, index: int) -> str:
+    """Return a recipe's name with the mark of its colour and shape."""
+    mark = f'<svg class="key" viewBox="-6 -6 12 12" aria-hidden="true"><path d="M0 0{shape(index)}"/></svg>'
+    return f'<span class="method {series(index)}">{mark}{escape(name)}</span>'
+
+
+def methods(summary: Summary) -> str:
+    """Return a table for each group of measures, with a row a recipe."""
+    tables = []
+    for group, title in _GROUPS.items():
+        measures = [measure for measure in summary.measures if measure.group == group]
+        if measures:
+            tables.append(f"<h3>{escape(title)}</h3>{_table(summary, measures)}")
+    legend = (
+        '<p class="note"><b class="best">Bold</b>: the best mean. <span class="tied">Shaded</span>: not told from it '
+        f"by a paired test over pictures (signs flipped, two-sided, {SIGNIFICANT:.0%}, corrected by Holm for as many "
+        "methods as are compared with the best). An arrow says which way is better.</p>"
+    )
+    meanings = "".join(
+        f"<dt>{escape(measure.title)}</dt><dd>{escape(measure.meaning)}.</dd>" for measure in summary.measures
+    )
+    return f"{legend}{''.join(tables)}<details><summary>What the measures are</summary><dl>{meanings}</dl></details>"
+
+
+def _table(summary: Summary, measures: Sequence[Measure]) -> str:
+    heads = "".join(
+        f'<th scope="col" class="number" title="{escape(measure.meaning)}">{escape(measure.title)} '
+        f'<span class="way">{"↑" if measure.higher_is_better else "↓"}</span></th>'
+        for measure in measures
+    )
+    rows = []
+    for index, recipe in enumerate(summary.spec.recipes):
+        cells = "".join(_cell(summary.cells[measure.name].get(recipe)) for measure in measures)
+        rows.append(f'<tr><th scope="row">{key(recipe, index)}</th>{cells}</tr>')
+    return (
+        f'<div class="scroll"><table><thead><tr><th scope="col">method</th>{heads}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _cell(cell: Cell | None) -> str:
+    if cell is None:
+        return '<td class="number">\N{EN DASH}</td>'
+    style = "best" if cell.best else "tied" if cell.tied else "behind"
+    against = ""
+    if cell.difference is not None and cell.p_value is not None:
+        against = f"from the best {shown(cell.difference)}, p = {cell.p_value:.3g}"
+    interval = ""
+    if math.isfinite(cell.interval.low):
+        interval = f'<span class="interval">{number(cell.interval.low)} \N{EN DASH} {number(cell.interval.high)}</span>'
+    return (
+        f'<td class="number {style}"{f" title={chr(34)}{escape(against)}{chr(34)}" if against else ""}>'
+        f'<span class="value">{number(cell.interval.value)}</span>{interval}</td>'
+    )
+
+
+def sets(summary: Summary, distances: Sequence[SetDistance]) -> str:
+    """Return a table of the distances between all targets and all pictures of a method."""
+    if not distances:
+        return ""
+    names = list(dict.fromkeys(found.name for found in distances))
+    by_key = {(found.recipe, found.name): found for found in distances}
+    heads = "".join(
+        f'<th scope="col" class="number">{escape(name.upper())} <span class="way">↓</span></th>' for name in names
+    )
+    rows = []
+    for index, recipe in enumerate(summary.spec.recipes):
+        cells = "".join(_set_cell(by_key.get((recipe, name))) for name in names)
+        rows.append(f'<tr><th scope="row">{key(recipe, index)}</th>{cells}</tr>')
+    most = max(found.pictures for found in distances)
+    few = (
+        f" With {most:,} pictures a Fréchet distance (FID) is far too large, and only its order is of interest."
+        if most < FEW and any(found.standard_error is None for found in distances)
+        else ""
+    )
+    return (
+        "<h3>All pictures together</h3>"
+        f'<div class="scroll"><table><thead><tr><th scope="col">method</th>{heads}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        '<p class="note">Between the targets and the pictures made on the shared seeds, by the encoder that compares '
+        f"pictures. ± is the standard error over targets.{few}</p>"
+    )
+
+
+def _set_cell(found: SetDistance | None) -> str:
+    if found is None:
+        return '<td class="number">\N{EN DASH}</td>'
+    error = "" if found.standard_error is None else f'<span class="interval">± {found.standard_error:.2g}</span>'
+    return f'<td class="number"><span class="value">{found.value:.3g}</span>{error}</td>'
+
+
+def against_captioner(summary: Summary) -> str:
+    """Return by how much each other method is better than the captioners, in what matters most."""
+    captioners = summary.of_kind("captioner")
+    others = summary.of_kind("optimizer", "refined caption")
+    names = [
+        "image-similarity/shared",
+        "image-similarity/fresh",
+        "held-out-similarity",
+        "scene-attributes",
+        "text-similarity",
+    ]
+    measures = [measure for name in names if (measure := summary.measure(name))]
+    if not captioners or not others or not measures:
+        return ""
+    order = list(summary.spec.recipes)
+    parts = [
+        f"<h4>{escape(measure.title)}</h4>"
+        + range_rows(
+            [(recipe, summary.difference(measure, [recipe], captioners), order.index(recipe)) for recipe in others]
+        )
+        for measure in measures
+    ]
+    return (
+        f"<h3>Better than {escape(' and '.join(captioners))} by</h3>"
+        f'<p class="note">Paired differences over pictures with 95 % intervals; right of zero is better.</p>'
+        f'<div class="beside">{"".join(f"<div>{part}</div>" for part in parts)}</div>'
+    )
+
+
+def predictors(summary: Summary) -> str:
+    """Return the scatter of the objective and the truth, and how well each measure predicts the truth."""
+    truth, objective = summary.truth, summary.objective
+    if truth is None or objective is None or not summary.correlations:
+        return ""
+    order = list(summary.spec.recipes)
+    clouds = [Curve(recipe, ()) for recipe in order]
+    for index, recipe in enumerate(order):
+        pairs = [
+            (value_of(record, objective), value_of(record, truth))
+            for record in summary.records
+            if record.key.recipe == recipe
+        ]
+        points = tuple((x, y) for x, y in pairs if x is not None and y is not None)
+        clouds[index] = Curve(recipe, points[: _MOST_POINTS // len(order)])
+    legend = "".join(key(recipe, index) for index, recipe in enumerate(order))
+    figure = ""
+    if any(cloud.points for cloud in clouds):
+        svg = scatter_chart(clouds, x_label=objective.title, y_label=truth.title)
+        figure = f'<figure>{svg}<figcaption class="legend">{legend}</figcaption></figure>'
+    known = [found for found in summary.correlations if not math.isnan(found.within.value)]
+    rows = range_rows([(found.measure.title, found.within, None) for found in known], ends=(-1.0, 1.0))
+    pooled = range_rows(
+        [(found.measure.title, found.pooled, None) for found in known if not math.isnan(found.pooled.value)],
+        ends=(-1.0, 1.0),
+    )
+    return (
+        f'<p class="note">How well a cheap score tells which prompt makes the picture: rank correlation (Spearman) '
+        f"with “{escape(truth.title.lower())}”, turned so that 1 is a perfect predictor.</p>"
+        f'<div class="beside">{figure}<div><h3>Among the runs on one picture</h3>{rows}'
+        f"<h3>Among all runs</h3>{pooled}</div></div>"
+    )
