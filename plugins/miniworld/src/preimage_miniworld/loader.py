@@ -6,6 +6,8 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from preimage import catalogue
 from preimage.errors import MissingDependencyError, UnknownNameError, nearest
 from preimage_miniworld.config import MiniworldConfig
@@ -15,7 +17,7 @@ __all__ = ["MODELS", "load"]
 MODELS = {"clip": "open_clip", "clip-judge": "hf", "gpt2": "hf", "llama": "hf", "mood": "hf", "sentence": "hf"}
 """Name of a bundled model to the loader of its format."""
 
-_DISTRIBUTIONS = {"open_clip": "preimage-open-clip", "hf": "preimage-transformers"}
+_DISTRIBUTIONS = {"open_clip": "preimage-open-clip", "hf": "preimage-transformers", "sd": "preimage-diffusers"}
 _FOLDER = Path(__file__).parent / "models"
 
 
@@ -23,7 +25,7 @@ def load(config: MiniworldConfig, *, name: str, role: str, device: Any = None, d
     """Return a bundled model, which calls itself ``miniworld:name``.
 
     Arguments:
-        config: has no options.
+        config: how pictures are drawn.
         name: one of `MODELS`.
         role: what the model is wanted for.
         device: passed on to the loader of its format.
@@ -49,7 +51,8 @@ def load(config: MiniworldConfig, *, name: str, role: str, device: Any = None, d
         )
         raise MissingDependencyError(message) from error
     reference = f"{loader}:{_FOLDER / name}"
-    model = catalogue().load_model(reference, role, device=device, dtype=dtype)
+    options = attrs.asdict(config) if loader == "sd" else {}
+    model = catalogue().load_model(reference, role, device=device, dtype=dtype, **options)
     return _renamed(model, f"miniworld:{name}")
 
 
@@ -58,6 +61,9 @@ def _renamed(model: Any, reference: str) -> Any:
     # A shallow copy, because the catalogue hands the model itself to whoever asks for it by its folder.
     view = copy.copy(model)
     view.reference = reference
-    view.space = copy.copy(model.space)
-    view.space.name = reference
+    # The view hashes the weights itself, as they are when it is asked.
+    vars(view).pop("fingerprint", None)
+    if hasattr(model, "space"):
+        view.space = copy.copy(model.space)
+        view.space.name = reference
     return view

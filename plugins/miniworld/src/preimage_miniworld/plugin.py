@@ -22,6 +22,8 @@ def provide_models() -> tuple[Component, ...]:
                 "role:text-encoder",
                 "role:language-model",
                 "role:classifier",
+                "role:image-generator",
+                "role:denoiser",
                 "example:miniworld:clip",
             ),
             needs=("torch",),
