@@ -32,6 +32,7 @@ class LinearConfig:
 class GradientConfig:
     """Options of the search by gradients."""
 
-    rounds: int = _count(10, "Outer rounds.")
-    inner_steps: int = _count(4, "Gradients in each round.")
-    depth: float = _positive(1e-4, "How far behind the boundary the search aims, in the score.")
+    rounds: int = _count(10, "Rounds at most, each with one gradient.")
+    points: int = _count(8, "Points on a ray that one call of the model is asked about.", least=2)
+    depth: float = _positive(1e-3, "How far behind the boundary a step aims, in the score.")
+    tolerance: float = _positive(1e-3, "Stop when no query has gained this share of its distance in a round.")

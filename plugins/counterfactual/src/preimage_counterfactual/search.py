@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 import torch
 
+from preimage.api.events import Spent
 from preimage.errors import AssemblyError, InputError
 from preimage.feature_loop import FeatureEvent, FeatureRuns, run_features
 from preimage.feature_problem import FeatureProblem
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from preimage.api import Distance, Optimizer
-    from preimage.api.events import Spent
     from preimage.budget import Budget
     from preimage_counterfactual.decision import Decision, Wanted
     from preimage_counterfactual.reach import TableReach
@@ -215,13 +215,9 @@ def _answers(
     valid = distances < torch.inf
     rows = torch.where(valid[:, :, None], rows, reach.reference[:, None])
     fixed = ~reach.free.any(dim=1)
-    status = tuple(
-        _status(bool(valid[query].any()), bool(wanted.margin[query] <= 0), bool(fixed[query]), runs.stop_reason[query * times])
-        for query in range(n_queries)
-    )
+    facts = zip(valid.any(dim=1).tolist(), (wanted.margin <= 0).tolist(), fixed.tolist(), strict=True)
+    status = tuple(_status(*known, runs.stop_reason[query * times]) for query, known in enumerate(facts))
     counts = [total.view(n_queries, times).sum(dim=1) for total in (runs.candidates, runs.forward, runs.backward)]
-    from preimage.api.events import Spent
-
     spent = tuple(Spent(*row, seconds=runs.seconds) for row in torch.stack(counts, dim=1).tolist())
     return Answers(
         reach=reach,

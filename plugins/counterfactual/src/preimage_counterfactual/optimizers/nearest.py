@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Bowl"]
 
-_ROUNDS = 20
-_RELEASING_ROUNDS = 10
-_SWEEPS = 60
+_ROUNDS = 40
+_SWEEPS = 300
 _STIFF = 1e3
+_GREAT = 1e6
 
 
 @attrs.frozen(eq=False)
@@ -74,6 +74,15 @@ class Bowl:
         covariance = self.covariance if shared else self.covariance[run]
         return Bowl(self.centre[run], precision, covariance, self.lower[run], self.upper[run])
 
+    def within(self, free: Tensor, reference: Tensor) -> Bowl:
+        """Return the forms where what is not `free`, bool ``(N, D)``, stays as in `reference`."""
+        lower = torch.where(free, self.lower, reference)
+        return attrs.evolve(self, lower=lower, upper=torch.where(free, self.upper, reference))
+
+    def bottom(self) -> Tensor:
+        """Return the points of least cost within the bounds, ``(N, D)``."""
+        return self.nearest(self.centre.new_zeros(*self.centre.shape[:1], 1, self.centre.shape[1]), self.centre.new_zeros(len(self.centre), 1))
+
     def nearest(self, normals: Tensor, offsets: Tensor) -> Tensor:
         """Return the points of least cost with ``normals · x <= offsets``, ``(N, D)``.
 
@@ -92,12 +101,15 @@ class Bowl:
         pending = torch.arange(len(self.centre), device=self.centre.device)
         bowl, wanted = self, (normals, offsets)
         result = solution
-        for count in range(_ROUNDS):
+        for _ in range(_ROUNDS):
             tolerance = 1e-12
             out = ((solution < bowl.lower - tolerance) | (solution > bowl.upper + tolerance)) & ~held
             # The bound pushes inwards where it is needed; a bound that would pull is none.
-            pulls = torch.where(values == bowl.lower, push < -tolerance, push > tolerance)
-            loose = held & ~fixed & pulls & (count < _RELEASING_ROUNDS)
+            pull = torch.where(values == bowl.lower, -push, push).masked_fill(fixed | ~held, 0.0)
+            worst = pull.argmax(dim=1, keepdim=True)
+            # One at a time, and only once all are within bounds: letting go of several may run in circles.
+            loose = torch.zeros_like(held).scatter_(1, worst, pull.gather(1, worst) > tolerance)
+            loose &= ~out.any(dim=1, keepdim=True)
             changing = (out | loose).any(dim=1)
             if not changing.any():
                 break
@@ -105,22 +117,23 @@ class Bowl:
             wanted = wanted[0][changing], wanted[1][changing]
             fixed = fixed[changing]
             held = (held & ~loose | out)[changing]
-            values = torch.where(held, torch.clamp(solution[changing], bowl.lower, bowl.upper), bowl.centre)
+            bounded = torch.clamp(solution[changing], bowl.lower, bowl.upper)
+            values = torch.where(out[changing], bounded, values[changing])
             solution, push = bowl._solve(held, values, *wanted)
             result = result.index_copy(0, pending, solution)
         return torch.clamp(result, self.lower, self.upper)
 
     def _solve(self, held: Tensor, values: Tensor, normals: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the points of least cost where some coordinates are held, and how hard each coordinate is pushed."""
-        covariance, centre = self._given(held, values)
+        covariance, centre = self.given(held, values)
         along = normals @ covariance
         gap = (normals @ centre[:, :, None])[:, :, 0] - offsets
-        force = _multipliers(along @ normals.mT, gap)
-        solution = centre - (force[:, None] @ along)[:, 0]
+        force, able = _multipliers(along @ normals.mT, gap)
+        solution = centre - ((force * able)[:, None] @ along)[:, 0]
         push = ((solution - self.centre)[:, None] @ self.precision)[:, 0] + (force[:, None] @ normals)[:, 0]
         return solution, push
 
-    def _given(self, held: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def given(self, held: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return the covariance and centre of the rest where some coordinates are held at `values`."""
         if not held.any():
             return self.covariance, self.centre
@@ -134,12 +147,16 @@ class Bowl:
         return covariance, self.centre + apart - (push[:, None] @ covariance)[:, 0]
 
 
-def _multipliers(gram: Tensor, gap: Tensor) -> Tensor:
-    """Return the forces ``f >= 0`` of half-spaces, ``(N, C)``: least ``fᵀ G f / 2 - fᵀ g``, one coordinate after another."""
+def _multipliers(gram: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the forces ``f >= 0`` of half-spaces, least ``fᵀ G f / 2 - fᵀ g``, and which can be obeyed, ``(N, C)`` each.
+
+    Where everything that could obey a half-space is held, its force is as great as can be, so that it is let go.
+    """
     diagonal = gram.diagonal(dim1=1, dim2=2)
-    able = diagonal > 1e-14 * gram.abs().amax().clamp_min(1e-300)
+    able = diagonal > 1e-12 * diagonal.amax().clamp_min(1e-300)
+    stuck = torch.where(gap > 0, _GREAT, 0.0)
     if gram.shape[1] == 1:
-        return torch.where(able, gap.clamp_min(0) / diagonal, 0.0)
+        return torch.where(able, gap.clamp_min(0) / diagonal, stuck), able
     force = torch.zeros_like(gap)
     for _ in range(_SWEEPS):
         before = force.clone()
@@ -148,4 +165,4 @@ def _multipliers(gram: Tensor, gap: Tensor) -> Tensor:
             force[:, place] = torch.where(able[:, place], (rest / diagonal[:, place]).clamp_min(0), 0.0)
         if (force - before).abs().max() <= 1e-12 * (1 + force.abs().max()):
             break
-    return force
+    return torch.where(able, force, stuck), able

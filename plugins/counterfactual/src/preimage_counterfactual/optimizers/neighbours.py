@@ -1,0 +1,57 @@
+"""Rows that exist and are decided as wanted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from preimage.feature_space import FeatureSearchSpace
+
+__all__ = ["unlike_neighbours"]
+
+
+def unlike_neighbours(space: FeatureSearchSpace, count: int) -> tuple[Tensor, Tensor]:
+    """Return for each query the nearest known rows that are decided as wanted, and whether there are any.
+
+    Distances are taken after the rows have been made feasible: what a query may not change is the query's.
+
+    Arguments:
+        space: knows rows, how they are decided, and the distance.
+        count: how many rows.
+
+    Returns:
+        Feasible rows, ``(N, count, D)``, and bool ``(N, 1)``. Where there are fewer, the nearest is repeated;
+        where there are none, it is the query.
+    """
+    n_runs, n_known = space.n_runs, len(space.known)
+    if n_known == 0:
+        none = torch.zeros(n_runs, 1, dtype=torch.bool, device=space.device)
+        return space.reference[:, None].expand(-1, count, -1), none
+    wanted = space.known_margins <= 0
+    distances = torch.where(wanted, _distances(space), torch.inf).T
+    nearest, place = distances.topk(min(count, n_known), dim=1, largest=False)
+    place = torch.where(nearest < torch.inf, place, place[:, :1])
+    if place.shape[1] < count:
+        place = torch.cat([place, place[:, :1].expand(-1, count - place.shape[1])], dim=1)
+    run = torch.arange(n_runs, device=space.device).repeat_interleave(count)
+    rows = space.project(space.known[place.flatten()], run).view(n_runs, count, -1)
+    any_wanted = wanted.any(dim=0)[:, None]
+    return torch.where(any_wanted[:, :, None], rows, space.reference[:, None]), any_wanted
+
+
+def _distances(space: FeatureSearchSpace) -> Tensor:
+    """Return the distance of each known row from each query, ``(M, N)``."""
+    n_runs, n_known = space.n_runs, len(space.known)
+    everything_free = bool(space.free.all())
+    pairwise = getattr(space.distance, "pairwise", None)
+    if everything_free and pairwise is not None and space.labels is None:
+        found: Tensor = pairwise(space.known, space.reference)
+        return found
+    run = torch.arange(n_runs, device=space.device).repeat(n_known)
+    rows = space.known.repeat_interleave(n_runs, dim=0)
+    rows = rows if everything_free else space.project(rows, run)
+    return space.distances(rows, run).view(n_known, n_runs)
