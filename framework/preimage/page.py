@@ -29,6 +29,7 @@ def write_page(
     path: str | os.PathLike[str],
     truths: Mapping[str, str] | None = None,
     images: Mapping[str, Image] | None = None,
+    drawn: Sequence[Image] | None = None,
     title: str = "Recovered prompts",
 ) -> None:
     """Write the results to an HTML file; those of one picture stand together.
@@ -38,6 +39,7 @@ def write_page(
         path: of the file; its folder must exist.
         truths: a picture's name, as in ``result.target.name``, to its true caption.
         images: a picture's name to the picture, where it is not to be read from its file.
+        drawn: what a generator made of each result's prompt, in their order.
         title: what stands above everything.
 
     Raises:
@@ -56,7 +58,8 @@ def write_page(
         target = of_one[0].target
         picture = _picture(target.name, (images or {}).get(target.name))
         truth = (truths or {}).get(target.name, "")
-        sections.append(_section(of_one, [names[index] for index in members], picture, truth))
+        again = [] if drawn is None else [drawn[index] for index in members]
+        sections.append(_section(of_one, [names[index] for index in members], picture, truth, again))
     page = document(title, _lead(results, len(groups)), "\n".join(sections) + _footer(results, names))
     write_document(page, path)
 
@@ -92,12 +95,14 @@ def _picture(name: str, image: Image | None) -> str:
     return picture_element(found, Path(name).name or "picture")
 
 
-def _section(results: Sequence[Result], names: Sequence[str], picture: str, truth: str) -> str:
+def _section(results: Sequence[Result], names: Sequence[str], picture: str, truth: str, drawn: Sequence[Image]) -> str:
     best = min(range(len(results)), key=lambda index: results[index].loss)
+    again = [picture_element(image, f"drawn: {result.text}") for image, result in zip(drawn, results, strict=False)]
     prompts = "".join(
         f'<li class="{series(index)}"><div class="method"><span class="swatch"></span>{escape(name)}'
         f'<span class="loss">loss {result.loss:.4f}</span></div>'
-        f'<p class="prompt{" best" if index == best and len(results) > 1 else ""}">{escape(result.text)}</p></li>'
+        f'<p class="prompt{" best" if index == best and len(results) > 1 else ""}">{escape(result.text)}</p>'
+        f"{f'<div class=drawn>{again[index]}</div>' if again else ''}</li>"
         for index, (name, result) in enumerate(zip(names, results, strict=True))
     )
     caption = f'<p class="truth"><span class="kind">True caption</span>{escape(truth)}</p>' if truth else ""

@@ -92,6 +92,14 @@ def written(tmp_path: Path, *results: Result, **options: Any) -> str:
 
 
 class TestContents:
+    def test_drawn_prompts_stand_beside_them(self, tmp_path: Path, picture: Path) -> None:
+        """What a generator made of each prompt stands below it, with the prompt for who does not see it."""
+        found = [result(picture), result(tmp_path / "other.png"), result(picture, HOSTILE)]
+        drawn = [Image.new("RGB", (4, 4), colour) for colour in ("red", "green", "blue")]
+        page = written(tmp_path, *found, drawn=drawn)
+        labels = [given.get("alt") for tag, given in Checker(page).elements if tag == "img"]
+        assert labels == ["picture.png", "drawn: a red circle", f"drawn: {HOSTILE}", "drawn: a red circle"]
+
     def test_everything_is_there(self, tmp_path: Path, picture: Path) -> None:
         """Picture, caption, prompts with losses, curves, costs, versions and the recipe stand on the page."""
         found = [result(picture), result(picture, "a crimson disc", "random-search", loss=0.75)]

@@ -14,8 +14,11 @@ from preimage.cli._options import add_pipeline_arguments, pipeline_from
 from preimage.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from PIL.Image import Image
+
+    from preimage._catalogue import Catalogue
     from preimage.result import Result
 
 __all__ = ["add_arguments", "run"]
@@ -39,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     output.add_argument("--output", type=Path, metavar="FILE", help="write the same JSON to a file")
     output.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures, prompts and curves")
+    output.add_argument(
+        "--regenerate",
+        metavar="LOADER:NAME",
+        help="draw each prompt with this generator, such as miniworld:sd, beside its picture on the page",
+    )
     output.add_argument("--quiet", action="store_true", help="show no progress")
     output.add_argument("--progress", action="store_true", help="show progress even where it is not read on a terminal")
 
@@ -50,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     _check_files(arguments)
     installed = catalogue()
+    _check_generator(arguments, installed)
     pipeline = pipeline_from(arguments, installed.settings.defaults)
     names = [str(picture) for picture in arguments.picture]
     with Progress(pipeline, names, quiet=arguments.quiet, forced=arguments.progress) as progress:
@@ -61,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
             resume=arguments.resume,
             catalogue=installed,
         )
-    _write(results, arguments)
+    _write(results, arguments, lambda: _drawn(results, arguments, pipeline.device, installed))
     return 130 if any(result.stop_reason == "interrupted" for result in results) else 0
 
 
@@ -96,24 +105,55 @@ def _check_writable(path: Path) -> None:
         raise InputError(message)
 
 
-def _write(results: Sequence[Result], arguments: argparse.Namespace) -> None:
-    """Put the results where they were asked for."""
+def _check_generator(arguments: argparse.Namespace, installed: Catalogue) -> None:
+    """Raise now where prompts could not be drawn after the search."""
+    if arguments.regenerate is None:
+        return
+    if arguments.html is None:
+        message = "--regenerate draws on a page: add --html FILE, or use `preimage generate` for pictures alone."
+        raise UsageError(message)
+    loader = installed.describe("model", arguments.regenerate.partition(":")[0]).component
+    if "image-generator" not in loader.trait("role"):
+        message = (
+            f"{arguments.regenerate} is loaded by {loader.name}, which draws no pictures "
+            f"({', '.join(loader.trait('role'))}): name a generator, such as miniworld:sd."
+        )
+        raise UsageError(message)
+
+
+def _drawn(
+    results: Sequence[Result], arguments: argparse.Namespace, device: str | None, installed: Catalogue
+) -> list[Image] | None:
+    """Return each prompt's picture, if they are wanted."""
+    from preimage.device import resolve_device
+
+    if arguments.regenerate is None:
+        return None
+    model = installed.load_model(arguments.regenerate, "image-generator", device=resolve_device(device))
+    drawn: list[Image] = model.generate([result.text for result in results], [arguments.seed] * len(results))
+    return drawn
+
+
+def _write(
+    results: Sequence[Result], arguments: argparse.Namespace, draw: Callable[[], Sequence[Image] | None]
+) -> None:
+    """Put the results where they were asked for; the page last, because drawing for it may fail."""
     data: Any = [result.to_dict() for result in results]
     text = json.dumps(data if len(data) > 1 else data[0], indent=1, ensure_ascii=False)
     if arguments.output is not None:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text(text + "\n", encoding="utf-8")
-    if arguments.html is not None:
-        from preimage.page import write_page
-
-        arguments.html.parent.mkdir(parents=True, exist_ok=True)
-        write_page(results, arguments.html)
     if arguments.json:
         print(text)
     else:
         from preimage.cli.results import print_results
 
         print_results(results)
+    if arguments.html is not None:
+        from preimage.page import write_page
+
+        arguments.html.parent.mkdir(parents=True, exist_ok=True)
+        write_page(results, arguments.html, drawn=draw())
     for path in (arguments.output, arguments.html):
         if path is not None and not arguments.quiet:
             print(f"written to {path}", file=sys.stderr)

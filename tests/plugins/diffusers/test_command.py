@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from preimage.cli import main
+from preimage.testing.toy_models import toy_pictures
 
 from .conftest import folder, loaded
 
@@ -62,3 +64,29 @@ def test_mistakes_are_told_in_a_sentence(more, words, capsys):
     assert code != 0
 
     assert re.search(words, " ".join(capsys.readouterr().err.split()))
+
+
+def test_recovered_prompts_are_drawn_beside_their_pictures(tmp_path, capsys):
+    """``preimage invert --regenerate`` puts what the generator makes of each prompt on the page."""
+    picture, page = tmp_path / "picture.png", tmp_path / "page.html"
+    toy_pictures(1)[0].save(picture)
+    search = ["invert", str(picture), "--model", "miniworld:clip", "--num-steps", "1", "-o", "prompt_length=1"]
+    search += ["--device", "cpu", "--quiet", "--html", str(page)]
+    assert main([*search, "--regenerate", f"sd:{folder('epsilon')}"]) == 0
+    prompt = capsys.readouterr().out.splitlines()[1]
+    assert f'alt="drawn: {html.escape(prompt)}"' in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--regenerate", "miniworld:sd"], "add --html FILE, or use `preimage generate`"),
+        (["--regenerate", "hf:gpt2", "--html", "page.html"], "hf:gpt2 is loaded by hf, which draws no pictures"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told_before_the_search(more, words, tmp_path, capsys):
+    """A page has to be asked for, and a generator to be named."""
+    picture = tmp_path / "picture.png"
+    toy_pictures(1)[0].save(picture)
+    assert main(["invert", str(picture), "--model", "miniworld:clip", *more]) == 2
+    assert words in capsys.readouterr().err

@@ -84,7 +84,5 @@ def test_a_model_of_another_role_is_refused():
             [Stage(optimizer="gcg", budget=Budget(num_steps=1))],
             denoising(model="open_clip:ViT-B-32/laion2b_s34b_b79k"),
         )
-    with pytest.raises(
-        AssemblyError, match=r"needs a model \(denoiser\): name one, such as miniworld:sd or sd:"
-    ):
+    with pytest.raises(AssemblyError, match=r"needs a model \(denoiser\): name one, such as miniworld:sd or sd:"):
         run([Stage(optimizer="gcg", budget=Budget(num_steps=1))], denoising(model=None))
