@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Population"]
 
+_ROUNDING = 1e-8
+
 _PURPOSE = "A class-conditional distance"
 
 
@@ -69,7 +71,7 @@ class Population:
         levels = _levels(rows, blocks)
         means, effects = level_means(scores, levels, index, len(classes))
         index = index.to(rows.device)
-        apart = scores - means[index] - levels @ effects
+        apart = _cleared(scores - means[index] - levels @ effects, scores)
         zero = torch.zeros_like(means[0])
         if config.classes == "transport":
             _check_counts(index, classes)
@@ -137,6 +139,13 @@ class Population:
 
 def _levels(rows: Tensor, blocks: tuple[tuple[int, ...], ...]) -> Tensor:
     return rows[:, [position for block in blocks for position in block]]
+
+
+def _cleared(apart: Tensor, scores: Tensor) -> Tensor:
+    """Return what means leave, without the rounding that they leave where they explain a column fully."""
+    left, whole = (rows.square().mean(dim=0).sqrt() for rows in (apart, scores - scores.mean(dim=0)))
+    constant = (scores == scores[:1]).all(dim=0)
+    return torch.where(constant | (left <= _ROUNDING * whole), torch.zeros_like(apart), apart)
 
 
 def _check_counts(index: Tensor, classes: Tensor) -> None:

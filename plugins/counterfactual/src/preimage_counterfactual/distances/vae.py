@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 
 __all__ = ["VAE"]
 
+_LEAST_NOISE = 0.01
+"""Of a column's variance: where the codes tell all, the noise must start somewhere."""
+
 
 class VAE:
     """Rows are encoded by the mean of their posterior; what decoding adds is noise of one learned size.
 
-    Kingma and Welling, "Auto-encoding variational Bayes" (arXiv:1312.6114). Both networks correct a linear map:
-    the leading principal directions of the table, which is where it starts. The codes of all rows together are
-    only nearly standard normal, so that their law is taken from them.
+    Kingma and Welling, "Auto-encoding variational Bayes" (arXiv:1312.6114). Both networks correct a linear map, the
+    leading principal directions of the table: it starts as probabilistic principal components. The codes of all
+    rows together are only nearly standard normal, so that their law is taken from them.
     """
 
     standard = False
@@ -35,7 +38,10 @@ class VAE:
         self.codes = min(config.codes, columns)
         self.encoder = Perceptron((columns, config.hidden, 2 * self.codes), generator)
         self.decoder = Perceptron((self.codes, config.hidden, columns), generator)
-        self.log_noise = torch.zeros(1, dtype=torch.float64)
+        variances = self.whitening.variances.cpu()
+        left_out = variances[self.codes :].mean() if self.codes < columns else variances.new_zeros(())
+        self.log_noise = left_out.clamp_min(_LEAST_NOISE).log().reshape(1)
+        self.start = (self.log_noise - variances[: self.codes].log()).clamp_max(0)
         train(
             [*self.encoder.parameters, *self.decoder.parameters, self.log_noise],
             self._loss,
@@ -61,8 +67,7 @@ class VAE:
     def _posterior(self, components: Tensor) -> tuple[Tensor, Tensor]:
         shift, log_variance = self.encoder(components).chunk(2, dim=1)
         leading = components[:, : self.codes] / self.whitening.variances[: self.codes].sqrt()
-        # A posterior starts at a tenth of the prior's variance: codes that say something from the first step on.
-        return leading + shift, log_variance - 2.3
+        return leading + shift, log_variance + self.start.to(log_variance)
 
     def _decoded(self, codes: Tensor) -> Tensor:
         linear = torch.zeros(len(codes), len(self.whitening.variances), dtype=codes.dtype, device=codes.device)
