@@ -28,6 +28,7 @@ from preimage import api, cli, errors, testing
 from preimage.api import hooks
 from preimage.configuration import Option, options_of
 from preimage.plugin import Provider
+from preimage.preset import presets_of
 from preimage.testing.check import CheckList
 
 SECTIONS = ("Arguments:", "Attributes:", "Raises:")
@@ -268,8 +269,12 @@ def _component(provider: Provider) -> Iterator[str]:
         "source": _source(component.cite),
     }
     yield "\n".join(f"- {name}: {fact}" for name, fact in facts.items() if fact)
-    options = options_of(preimage.catalogue().config(provider.kind, provider.qualified))
+    config = preimage.catalogue().config(provider.kind, provider.qualified)
+    options, presets = options_of(config), presets_of(config)
     yield "\n".join(option_table(options)) if options else "It has no options."
+    if presets:
+        rows = (f"| `{name}` | `{preset.describe()}` | {preset.summary} |" for name, preset in presets.items())
+        yield "\n".join(["| preset | stands for | source |", "| --- | --- | --- |", *rows])
 
 
 def _source(cite: str) -> str:

@@ -11,6 +11,7 @@ from preimage.api.component import Component
 from preimage.configuration import configure
 from preimage.device import resolve_device
 from preimage.errors import AssemblyError
+from preimage.preset import preset_of
 from preimage.targets import shows_picture
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def check(pipeline: Pipeline, catalogue: Catalogue, targets: Sequence[Any] | Non
 def _check_options(pipeline: Pipeline, catalogue: Catalogue) -> None:
     """Raise for an option that cannot be, before a model is loaded for minutes."""
     given: list[tuple[str, Any, Mapping[str, Any]]] = [
-        ("optimizer", stage.optimizer, stage.options) for stage in pipeline.stages
+        ("optimizer", stage.optimizer, _stage_options(stage, catalogue)) for stage in pipeline.stages
     ]
     for term in pipeline.terms:
         given += [("objective", term.objective, term.options), ("adapter", term.adapter, term.adapter_options)]
@@ -307,4 +308,24 @@ def _adapter(term: Term, source: Any, target: Any, catalogue: Catalogue) -> Embe
 def _optimizer(stage: Stage, catalogue: Catalogue) -> Optimizer[Any]:
     if not isinstance(stage.optimizer, str):
         return stage.optimizer
-    return cast("Optimizer[Any]", catalogue.build("optimizer", stage.optimizer, **stage.options))
+    return cast("Optimizer[Any]", catalogue.build("optimizer", stage.optimizer, **_stage_options(stage, catalogue)))
+
+
+def _stage_options(stage: Stage, catalogue: Catalogue) -> Mapping[str, Any]:
+    """Return the options of a stage, its preset's among them.
+
+    Raises:
+        OptionError: the optimizer has no such preset.
+        AssemblyError: the optimizer is a live object, which has its options already.
+    """
+    if stage.preset is None:
+        return stage.options
+    if not isinstance(stage.optimizer, str):
+        message = (
+            f"The stage has the preset {stage.preset!r} and the optimizer {type(stage.optimizer).__name__} as an "
+            "object, which was built with its options: name the optimizer, or leave the preset out."
+        )
+        raise AssemblyError(message)
+    owner = f"The optimizer {stage.optimizer!r}"
+    preset = preset_of(catalogue.config("optimizer", stage.optimizer), stage.preset, owner)
+    return {**preset.options, **stage.options}

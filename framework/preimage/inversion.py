@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 from preimage.budget import Budget
 from preimage.errors import InputError
 from preimage.pipeline import Pipeline, Stage, Term
+from preimage.preset import preset_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from preimage.result import Result
     from preimage.search_space import Constraints
 
-__all__ = ["DEFAULT_BUDGET", "DEFAULT_MODEL", "invert", "rerun"]
+__all__ = ["DEFAULT_BUDGET", "DEFAULT_MODEL", "default_budget", "invert", "rerun"]
 
 DEFAULT_MODEL = "open_clip:ViT-H-14/laion2b_s32b_b79k"
 """The text tower that Stable Diffusion 2 listens to, so the prompt-recovery study optimises against it."""
@@ -37,6 +38,7 @@ def invert(
     objective: str = "clip-similarity",
     model: str = DEFAULT_MODEL,
     template: str = "{optim_str}",
+    preset: str | None = None,
     budget: Budget | None = None,
     num_steps: int | None = None,
     max_candidates: int | None = None,
@@ -61,6 +63,7 @@ def invert(
         objective: what makes a prompt good, by name.
         model: the reference of the model that the objective asks.
         template: where the prompt stands in the text that is scored.
+        preset: a name for more options of the optimizer, ``"paper"``, and for its number of steps, unless given.
         budget: when to stop; or give `num_steps`, `max_candidates` or `max_seconds`.
         num_steps: see `Budget`.
         max_candidates: see `Budget`.
@@ -87,8 +90,9 @@ def invert(
         stages=[
             Stage(
                 optimizer=optimizer,
-                budget=budget or (Budget(**limits) if limits else DEFAULT_BUDGET),
+                budget=budget or (Budget(**limits) if limits else default_budget(optimizer, preset)),
                 options=options,
+                preset=preset,
             )
         ],
         terms=[Term(objective=objective, model=model, template=template)],
@@ -106,6 +110,22 @@ def invert(
         resume=resume,
     )
     return results if several else results[0]
+
+
+def default_budget(optimizer: str, preset: str | None = None) -> Budget:
+    """Return when a search ends that was given no limit: after as many steps as its preset says.
+
+    Raises:
+        UnknownNameError: there is no such optimizer.
+        OptionError: it has no such preset.
+    """
+    if preset is None:
+        return DEFAULT_BUDGET
+    from preimage._catalogue import catalogue
+
+    owner = f"The optimizer {optimizer!r}"
+    num_steps = preset_of(catalogue().config("optimizer", optimizer), preset, owner).num_steps
+    return DEFAULT_BUDGET if num_steps is None else Budget(num_steps=num_steps)
 
 
 def rerun(result: Result, target: Any = None) -> Result:

@@ -43,11 +43,13 @@ class Stage:
         optimizer: a name from the catalogue, or an optimizer.
         budget: when the stage ends.
         options: of an optimizer given by name.
+        preset: a name for more options of it, ``"paper"``; those that are given come on top.
     """
 
     optimizer: str | Optimizer[Any]
     budget: Budget
     options: Mapping[str, Any] = attrs.field(factory=dict, converter=_options)
+    preset: str | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -13,13 +13,23 @@ from preimage.errors import InputError, UnknownNameError, nearest
 __all__ = ["add_pipeline_arguments", "pipeline_from"]
 
 _LIMITS = {
-    "num_steps": (int, "STEPS", "stop after so many steps (default: 250, where no limit is given)"),
+    "num_steps": (int, "STEPS", "stop after so many steps (default: the preset's, or 250, where no limit is given)"),
     "max_candidates": (int, "COUNT", "stop when so many candidates have been scored"),
     "max_seconds": (float, "SECONDS", "stop after so much time"),
     "patience": (int, "STEPS", "stop after so many steps without an improvement"),
     "target_loss": (float, "LOSS", "stop as soon as the loss is this low"),
 }
-_SHAPE = ("optimizer", "objective", "model", "template", "option", "banned_word", "allowed_word", "allow_non_ascii")
+_SHAPE = (
+    "optimizer",
+    "preset",
+    "objective",
+    "model",
+    "template",
+    "option",
+    "banned_word",
+    "allowed_word",
+    "allow_non_ascii",
+)
 """What a recipe decides, so that it cannot be given beside one."""
 
 _TERM_KEYS = ("model", "template", "weight", "adapter")
@@ -40,6 +50,13 @@ def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="NAME=VALUE",
         help="an option of the optimizer, such as topk=64; of one stage of several: gcg.topk=64, or 2.topk=64",
+    )
+    search.add_argument(
+        "--preset",
+        action="append",
+        metavar="NAME",
+        help="more options of the optimizer under one name, such as paper; -o comes on top; of one stage of several: "
+        "gcg.paper, or 2.paper",
     )
     search.add_argument(
         "--objective",
@@ -113,10 +130,11 @@ def _described(arguments: argparse.Namespace, defaults: Mapping[str, str]) -> An
         message = f"{arguments.optimizer!r} names no optimizer at one side of '->': write 'random-search -> gcg'."
         raise UsageError(message)
     options = _stage_options(arguments.option or (), names)
+    presets = _stage_presets(arguments.preset or (), names)
     limits = _limits(arguments, len(names))
     stages = [
-        Stage(optimizer=name, budget=_budget(limit), options=own)
-        for name, limit, own in zip(names, limits, options, strict=True)
+        Stage(optimizer=name, budget=_budget(limit, name, preset), options=own, preset=preset)
+        for name, limit, own, preset in zip(names, limits, options, presets, strict=True)
     ]
     model = arguments.model or defaults.get("model", DEFAULT_MODEL)
     objectives = arguments.objective or [defaults.get("objective", "clip-similarity")]
@@ -139,15 +157,32 @@ def _stage_options(given: Sequence[str], names: Sequence[str]) -> list[dict[str,
         if not equals or not name:
             message = f"-o {text} is not of the form name=value: write, for example, -o topk=64."
             raise UsageError(message)
-        chosen = [index for index, known in enumerate(names) if stage in ("", known, str(index + 1))]
-        if not chosen:
-            message = (
-                f"-o {text} is for the stage {stage!r}.{nearest(stage, list(names))} The stages are {_row(names)}."
-            )
-            raise UnknownNameError(message)
-        for index in chosen:
+        for index in _chosen(stage, names, f"-o {text}"):
             options[index][name] = value
     return options
+
+
+def _stage_presets(given: Sequence[str], names: Sequence[str]) -> list[str | None]:
+    """Return the preset of each stage; one without a stage's name is for all of them."""
+    presets: list[str | None] = [None for _ in names]
+    for text in given:
+        stage, _, preset = text.strip().rpartition(".")
+        for index in _chosen(stage, names, f"--preset {text}"):
+            presets[index] = preset
+    return presets
+
+
+def _chosen(stage: str, names: Sequence[str], what: str) -> list[int]:
+    """Return the places of the stages that are meant: by name, by number, or all of them by an empty text.
+
+    Raises:
+        UnknownNameError: none is.
+    """
+    chosen = [index for index, known in enumerate(names) if stage in ("", known, str(index + 1))]
+    if not chosen:
+        message = f"{what} is for the stage {stage!r}.{nearest(stage, list(names))} The stages are {_row(names)}."
+        raise UnknownNameError(message)
+    return chosen
 
 
 def _term(text: str, model: str, template: str | None) -> Any:
@@ -193,12 +228,12 @@ def _limits(arguments: argparse.Namespace, n_stages: int) -> list[dict[str, floa
     return limits
 
 
-def _budget(limit: Mapping[str, float]) -> Any:
+def _budget(limit: Mapping[str, float], optimizer: str = "", preset: str | None = None) -> Any:
     from preimage.budget import Budget
-    from preimage.inversion import DEFAULT_BUDGET
+    from preimage.inversion import default_budget
 
     endless = not {"num_steps", "max_candidates", "max_seconds"} & set(limit)
-    return Budget(**{**(DEFAULT_BUDGET.to_dict() if endless else {}), **limit})  # type: ignore[arg-type]
+    return Budget(**{**(default_budget(optimizer, preset).to_dict() if endless else {}), **limit})  # type: ignore[arg-type]
 
 
 def _row(names: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from preimage._catalogue import Catalogue, catalogue
@@ -12,6 +13,7 @@ from preimage.cli.table import aligned, terminal_width
 from preimage.configuration import Option, options_of
 from preimage.errors import PreimageError, UnknownNameError, nearest
 from preimage.plugin import Provider
+from preimage.preset import Preset, presets_of
 
 __all__ = ["add_arguments", "run"]
 
@@ -30,13 +32,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(message)
     *kinds, name = arguments.name
     provider = installed.describe(kinds[0], name) if kinds else _of_any_kind(installed, name)
-    options, fault = _options(installed, provider)
+    options, presets, fault = _options(installed, provider)
     if arguments.json:
         import json
 
-        print(json.dumps(_record(provider, options, fault), indent=2, ensure_ascii=False))
+        print(json.dumps(_record(provider, options, presets, fault), indent=2, ensure_ascii=False))
     else:
-        print("\n".join(_lines(provider, options, fault)))
+        print("\n".join(_lines(provider, options, presets, fault)))
     return 0 if provider.usable and not fault else 3
 
 
@@ -70,17 +72,18 @@ def _of_any_kind(installed: Catalogue, name: str) -> Provider:
     raise UnknownNameError(message)
 
 
-def _options(installed: Catalogue, provider: Provider) -> tuple[tuple[Option, ...], str]:
-    """Return the options, or why they cannot be read; a component can be described without them."""
+def _options(installed: Catalogue, provider: Provider) -> tuple[tuple[Option, ...], Mapping[str, Preset], str]:
+    """Return options and presets, or why they cannot be read; a component can be described without them."""
     if provider.state == "incompatible":
-        return (), ""
+        return (), {}, ""
     try:
-        return options_of(installed.config(provider.kind, provider.qualified)), ""
+        config = installed.config(provider.kind, provider.qualified)
+        return options_of(config), presets_of(config), ""
     except PreimageError as error:
-        return (), str(error)
+        return (), {}, str(error)
 
 
-def _lines(provider: Provider, options: tuple[Option, ...], fault: str) -> list[str]:
+def _lines(provider: Provider, options: tuple[Option, ...], presets: Mapping[str, Preset], fault: str) -> list[str]:
     component = provider.component
     facts = [
         ("kind", provider.kind),
@@ -102,10 +105,17 @@ def _lines(provider: Provider, options: tuple[Option, ...], fault: str) -> list[
         return [*lines, "", "It has no options."]
     lines += ["", "options (-o name=value)"]
     rows = [(o.name, o.type, "required" if o.required else f"= {o.default}", o.help) for o in options]
-    return [*lines, *(f"  {line}" for line in aligned(rows, width=max(terminal_width() - 2, 0)))]
+    lines += [f"  {line}" for line in aligned(rows, width=max(terminal_width() - 2, 0))]
+    if presets:
+        lines += ["", "presets (--preset NAME)"]
+        rows = [(name, f"{preset.describe()}. {preset.summary}".rstrip()) for name, preset in presets.items()]
+        lines += [f"  {line}" for line in aligned(rows, width=max(terminal_width() - 2, 0))]
+    return lines
 
 
-def _record(provider: Provider, options: tuple[Option, ...], fault: str) -> dict[str, Any]:
+def _record(
+    provider: Provider, options: tuple[Option, ...], presets: Mapping[str, Preset], fault: str
+) -> dict[str, Any]:
     import attrs
 
     return {
@@ -118,4 +128,5 @@ def _record(provider: Provider, options: tuple[Option, ...], fault: str) -> dict
         "remedy": provider.remedy,
         **attrs.asdict(provider.component),
         "options": [attrs.asdict(option) for option in options],
+        "presets": {name: attrs.asdict(preset) for name, preset in presets.items()},
     }

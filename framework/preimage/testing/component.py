@@ -14,6 +14,7 @@ from preimage._loading import import_target
 from preimage.api.component import API, Component
 from preimage.configuration import configure, options_of
 from preimage.errors import AssemblyError, PluginError, PreimageError
+from preimage.preset import presets_of
 from preimage.testing import plugin as plugins
 from preimage.testing.check import Check, CheckList, NotApplicable, Report, Violation, report_on
 
@@ -334,6 +335,20 @@ print(json.dumps(found))
 
 _found: dict[tuple[str, ...], str] = {}
 """What importing modules was found to do; components of one module are looked at once."""
+
+
+@CHECKS.required(remedy="Correct the preset: it may only hold options that the config takes.")
+def _presets_are_options(subject: ComponentSubject) -> None:
+    """The options of each preset are options of the config, and values that it takes."""
+    presets = presets_of(subject.config)
+    if not presets:
+        raise NotApplicable("It has no presets.")
+    for name, preset in presets.items():
+        owner = f"The preset {name!r}"
+        try:
+            configure(subject.config, {**subject.options, **preset.options}, owner)
+        except PreimageError as error:
+            raise Violation(str(error)) from error
 
 
 @CHECKS.required(remedy="Do no work at import: no handlers, seeds, settings or prints.")

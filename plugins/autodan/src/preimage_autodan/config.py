@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import ClassVar
 
 import attrs
 from attrs.converters import optional as optional_converter
 from attrs.validators import ge, instance_of, lt, optional
 
 from preimage.errors import OptionError
+from preimage.preset import Preset
 from preimage.start import TextStart
 
 __all__ = ["AutoDANConfig"]
@@ -24,6 +27,15 @@ class AutoDANConfig(TextStart):
     >>> AutoDANConfig(prompt_length=12).search_width
     512
     """
+
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "paper": Preset(
+            options={"prompt_length": 16, "search_width": 512, "beam_width": 4, "max_inner_rounds": 1},
+            num_steps=16,
+            summary="The prompt recovery study (arXiv:2408.06502), as its authors' code has it: one round for each "
+            "token, four beams; the weights are AutoDAN's (arXiv:2310.15140).",
+        )
+    }
 
     optim_str_init: str | None = attrs.field(
         default=None,

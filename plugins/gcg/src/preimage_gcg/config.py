@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import attrs
 from attrs.validators import ge, instance_of, lt
 
 from preimage.errors import OptionError
+from preimage.preset import Preset
 from preimage.start import TextStart
 
 __all__ = ["GCGConfig"]
@@ -21,6 +25,14 @@ class GCGConfig(TextStart):
     >>> GCGConfig(topk=64).search_width
     512
     """
+
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "paper": Preset(
+            options={"prompt_length": 16, "search_width": 512, "topk": 256, "n_replace": 1},
+            num_steps=3000,
+            summary="The prompt recovery study (arXiv:2408.06502); it used 8 to 20 tokens.",
+        )
+    }
 
     search_width: int = attrs.field(
         default=512,

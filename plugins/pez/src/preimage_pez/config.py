@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import ClassVar
 
 import attrs
 from attrs.validators import ge, gt, in_, instance_of, optional
 
 from preimage.errors import OptionError
+from preimage.preset import Preset
 from preimage.start import TextStart
 
 __all__ = ["PEZConfig"]
@@ -23,6 +26,14 @@ class PEZConfig(TextStart):
     >>> PEZConfig(restarts=4).prompt_length
     16
     """
+
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "paper": Preset(
+            options={"prompt_length": 16, "lr": 0.1, "weight_decay": 0.1, "lr_schedule": "constant", "restarts": 1},
+            num_steps=3000,
+            summary="PEZ (arXiv:2302.03668) and the prompt recovery study (arXiv:2408.06502) alike.",
+        )
+    }
 
     prompt_length: int = attrs.field(
         default=16,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import attrs
 from attrs.validators import ge, gt, in_, instance_of, le
 
 from preimage.errors import OptionError
+from preimage.preset import Preset
 from preimage.start import TextStart
 
 __all__ = ["RandomSearchConfig"]
@@ -21,6 +25,33 @@ class RandomSearchConfig(TextStart):
     >>> RandomSearchConfig(ball="embedding").metric
     'cosine'
     """
+
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "paper": Preset(
+            options={
+                "prompt_length": 16,
+                "search_width": 128,
+                "ball": "l0",
+                "n_candidates_per_position": 256,
+                "n_replace": 1,
+            },
+            num_steps=3000,
+            summary="The prompt recovery study (arXiv:2408.06502), as its authors' code has it.",
+        ),
+        "paper-embedding": Preset(
+            options={
+                "prompt_length": 16,
+                "search_width": 128,
+                "ball": "embedding",
+                "metric": "euclidean",
+                "nearest_fraction": 0.05,
+                "n_candidates_per_position": 256,
+                "n_replace": 1,
+            },
+            num_steps=3000,
+            summary="The same code's other ball: the nearest 5 % of the vocabulary, at least 256 tokens.",
+        ),
+    }
 
     search_width: int = attrs.field(
         default=128,
