@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 from attrs import validators
 
-__all__ = ["GradientConfig", "LinearConfig"]
+__all__ = ["BlackBoxConfig", "DrawConfig", "EvolutionConfig", "GradientConfig", "LinearConfig"]
 
 
 def _count(default: int, help_text: str, least: int = 1) -> Any:
@@ -36,3 +36,37 @@ class GradientConfig:
     points: int = _count(8, "Points on a ray that one call of the model is asked about.", least=2)
     depth: float = _positive(1e-3, "How far behind the boundary a step aims, in the score.")
     tolerance: float = _positive(1e-3, "Stop when no query has gained this share of its distance in a round.")
+
+
+@attrs.frozen(kw_only=True)
+class BlackBoxConfig:
+    """Options of the search by answers alone."""
+
+    neighbours: int = _count(3, "Known rows, decided as wanted, that each query is led towards.")
+    donors: int = _count(10, "Known rows that hand over columns, where only some columns may change.")
+    points: int = _count(6, "Points on a way that one call of the model is asked about.", least=2)
+    stages: int = _count(2, "Calls that narrow a way down.")
+    rounds: int = _count(6, "Rounds of thinning at most.", least=0)
+    singles: int = _count(4, "Columns whose return is tried one by one in each round.")
+
+
+@attrs.frozen(kw_only=True)
+class EvolutionConfig:
+    """Options of the search by mutation and crossing."""
+
+    population: int = _count(20, "Rows that live at a time for each query.", least=4)
+    generations: int = _count(30, "Generations at most.")
+    mutation: float = _positive(0.3, "How far a mutation moves a number, in standard deviations, at the beginning.")
+    patience: int = _count(8, "Stop after so many generations in which no query has gained.")
+
+
+@attrs.frozen(kw_only=True)
+class DrawConfig:
+    """Options of drawing from the joint law."""
+
+    draws: int = _count(100, "Draws that each step takes for each query.")
+    stickiness: tuple[float, ...] = attrs.field(
+        default=(0.9, 0.75, 0.5, 0.25, 0.0),
+        converter=lambda values: tuple(map(float, values)),
+        metadata={"help": "How near to the query draws are, from step to step: 1 repeats it, 0 forgets it."},
+    )
