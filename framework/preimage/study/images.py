@@ -88,6 +88,8 @@ def find(source: str | os.PathLike[str], *, limit: int | None = None) -> Picture
 def collect(pictures: Iterable[Picture], folder: Path) -> list[StudyImage]:
     """Put the pictures into `folder`, so that a study needs nothing outside it, and return their records.
 
+    The folder can be the source of another study: a ``metadata.jsonl`` in it holds the true prompts.
+
     Raises:
         InputError: a picture cannot be read.
     """
@@ -96,6 +98,7 @@ def collect(pictures: Iterable[Picture], folder: Path) -> list[StudyImage]:
     folder.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
     collected = []
+    listing = []
     for picture in pictures:
         image = load_image(picture.image)
         name = slug(picture.name, taken)
@@ -106,6 +109,9 @@ def collect(pictures: Iterable[Picture], folder: Path) -> list[StudyImage]:
             path = folder / f"{name}.png"
             image.save(path)
         collected.append(StudyImage(picture.name, path, sha256(image), picture.caption))
+        caption = {} if picture.caption is None else {"text": picture.caption}
+        listing.append(json.dumps({"file_name": path.name, **caption}, ensure_ascii=False) + "\n")
+    (folder / "metadata.jsonl").write_text("".join(listing), encoding="utf-8")
     return collected
 
 

@@ -141,6 +141,18 @@ def test_pictures_are_kept_in_the_study(folder, tmp_path):
         assert image.sha256 == sha256(load_image(image.path))
 
 
+def test_the_pictures_of_a_study_are_good_for_another(tmp_path):
+    """With their prompts, where they have some."""
+    collect(find("miniworld:held-out:2").pictures, tmp_path / "one")
+    first = collect(find(tmp_path / "one").pictures, tmp_path / "two")
+    second = collect(find(tmp_path / "two").pictures, tmp_path / "three")
+
+    assert [(image.name, image.sha256, image.caption) for image in first] == [
+        (image.name, image.sha256, image.caption) for image in second
+    ]
+    assert all(image.caption for image in first)
+
+
 def test_a_picture_that_cannot_be_read(folder, tmp_path):
     """It is said before anything runs."""
     (folder / "b.png").write_bytes(b"no picture")
