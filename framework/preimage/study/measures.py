@@ -2,7 +2,8 @@
 
 `MeasureOptions` names the models and distances; what it does not name is not measured. `measure` puts a number to each
 for one prompt; `measures_of` says for a table what these numbers are. A distance that has another name for one less
-itself, such as SSIM, is reported under that name, and higher is better.
+itself, such as SSIM, is reported under that name, and higher is better. Where the true prompt is known, it is measured
+like the others, under keys with ``truth:`` before them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["COSTS", "Measure", "MeasureOptions", "check", "distances_of", "measure", "measures_of"]
 
 DISTANCES = ("token-f1", "exact-match", "edit-distance", "ssim", "kid", "fid")
+
+OF_TRUTH = "truth:"
+"""What the key of a number begins with that is not the recovered prompt's but the true one's."""
 
 SEEDS = {
     "shared": "the same seeds for every prompt of every picture",

@@ -13,7 +13,7 @@ import torch
 
 from preimage.device import resolve_device
 from preimage.image import load_image
-from preimage.study.measures import MeasureOptions, complement_of, distances_of
+from preimage.study.measures import OF_TRUTH, MeasureOptions, complement_of, distances_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -44,15 +44,10 @@ def measured(text: str, image: StudyImage, options: MeasureOptions, catalogue: C
     """Return what `preimage.study.measures.measure` does."""
     models = _Models(options, catalogue)
     picture = load_image(image.path)
-    values: dict[str, float] = {}
-    for name, reference in (("similarity", options.similarity), ("held-out-similarity", options.held_out)):
-        if reference is not None:
-            encoder = models.load(reference, "image-text-encoder")
-            values[name] = _cosine(_text_vector(encoder, text), encoder.encode_images([picture])[0])
+    values = _by_itself(text, picture, models)
     if image.caption is not None:
         values |= _against_truth(text, image.caption, models)
-    if options.language_model is not None:
-        values |= readability(models.load(options.language_model, "language-model"), text)
+        values |= _truth(image, options, catalogue)
     pictures: dict[str, list[Image]] = {}
     if options.generator is not None:
         generator = models.load(options.generator, "image-generator")
@@ -103,6 +98,32 @@ class _Models:
             parts = {"model": self.load(reference, role)} if reference is not None and role is not None else {}
             found[name] = self.catalogue.build("distance", name, parts)
         return found
+
+
+def _by_itself(text: str, picture: Image, models: _Models) -> dict[str, float]:
+    """Return what can be told of a text and a picture without the truth and without making pictures."""
+    options = models.options
+    values: dict[str, float] = {}
+    for name, reference in (("similarity", options.similarity), ("held-out-similarity", options.held_out)):
+        if reference is not None:
+            encoder = models.load(reference, "image-text-encoder")
+            values[name] = _cosine(_text_vector(encoder, text), encoder.encode_images([picture])[0])
+    if options.language_model is not None:
+        values |= readability(models.load(options.language_model, "language-model"), text)
+    return values
+
+
+@functools.lru_cache(maxsize=32)
+def _truth(image: StudyImage, options: MeasureOptions, catalogue: Catalogue) -> dict[str, float]:
+    """Return what the true prompt itself is worth, to see what there was to reach; found once a picture."""
+    assert image.caption is not None
+    models = _Models(options, catalogue)
+    picture = load_image(image.path)
+    values = _by_itself(image.caption, picture, models)
+    references = reference_pictures(image, options, catalogue)
+    if references:
+        values |= _of_pictures({"shared": (references, [picture] * len(references))}, models)
+    return {f"{OF_TRUTH}{name}": value for name, value in values.items()}
 
 
 def _against_truth(text: str, truth: str, models: _Models) -> dict[str, float]:

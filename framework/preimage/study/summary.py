@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 import numpy as np
 
-from preimage.study.measures import COSTS, Measure, as_options, measures_of
+from preimage.study.measures import COSTS, OF_TRUTH, Measure, as_options, measures_of
 from preimage.study.statistics import (
     Array,
     Interval,
@@ -86,6 +86,8 @@ class Summary:
     """Those that some run has a number for."""
     cells: Mapping[str, Mapping[str, Cell]]
     """Measure to recipe."""
+    of_truth: Mapping[str, Interval]
+    """Measure to what the true prompts themselves come to, where they are known."""
     truth: Measure | None
     """The similarity of regenerated pictures, where pictures were made."""
     correlations: tuple[Correlation, ...]
@@ -148,6 +150,7 @@ def summarise(store: Store, catalogue: Catalogue | None = None) -> Summary:
             )
             for measure in measures
         },
+        of_truth=_of_truth(measures, records),
         truth=truth,
         correlations=tuple(sorted(correlations, key=lambda found: -_or_lowest(found.within.value))),
     )
@@ -219,6 +222,19 @@ def _cells(measure: Measure, records: Sequence[Record], recipes: Sequence[str], 
         difference = interval_of_mean(paired[recipe]) if recipe in paired else None
         cells[recipe] = Cell(shown, recipe == best, difference, p_values.get(recipe))
     return cells
+
+
+def _of_truth(measures: Sequence[Measure], records: Sequence[Record]) -> dict[str, Interval]:
+    """Return what the true prompts come to; every run on a picture carries the same numbers."""
+    found = {}
+    for measure in measures:
+        name = f"{OF_TRUTH}{measure.name}"
+        values = {record.key.image: record.measures[name] for record in records if name in record.measures}
+        if values and measure.geometric:
+            found[measure.name] = interval_of_mean([math.log(each) for each in values.values()]).mapped(math.exp)
+        elif values:
+            found[measure.name] = interval_of_mean(list(values.values()))
+    return found
 
 
 def paired_difference(left: Mapping[str, float], right: Mapping[str, float]) -> Interval:

@@ -15,7 +15,7 @@ from preimage import catalogue
 from preimage.api import Component
 from preimage.errors import AssemblyError, UnknownNameError
 from preimage.study.images import StudyImage
-from preimage.study.measures import MeasureOptions, as_options, check, distances_of, measure, measures_of
+from preimage.study.measures import OF_TRUTH, MeasureOptions, as_options, check, distances_of, measure, measures_of
 from preimage.study.measuring import readability, reference_pictures
 from preimage_miniworld.parser import parse
 from preimage_miniworld.render import render
@@ -108,7 +108,8 @@ class TestMeasure:
         """The numbers are those that `measures_of` names, less what the record itself knows."""
         values = measure("red star", picture, everything(), catalogue(), seed=0).values
         described = {each.name for each in measures_of(everything(), catalogue())}
-        assert set(values) == described - {"loss", "candidates", "passes", "seconds"}
+        own = {name for name in values if not name.startswith(OF_TRUTH)}
+        assert own == described - {"loss", "candidates", "passes", "seconds"}
         assert all(math.isfinite(value) for value in values.values())
 
     def test_similarity_is_the_cosine(self, picture):
@@ -119,7 +120,8 @@ class TestMeasure:
             model.encode_tokens(torch.tensor([ids])), model.encode_images([Image.open(picture.path)])
         ).item()
         options = MeasureOptions(similarity="miniworld:clip", distances=(), device="cpu")
-        assert measure("red star", picture, options, catalogue(), seed=0).values == {
+        unknown = attrs.evolve(picture, caption=None)
+        assert measure("red star", unknown, options, catalogue(), seed=0).values == {
             "similarity": pytest.approx(expected, abs=1e-6)
         }
 
@@ -140,11 +142,20 @@ class TestMeasure:
         assert Painter.painted == before
         assert references == Painter().generate([TRUTH] * 3, [0, 1, 2])
 
+    def test_the_truth_is_measured_too(self, picture):
+        """Beside each run stands what the true prompt itself would have come to."""
+        true = measure(TRUTH, picture, everything(), catalogue(), seed=0).values
+        found = measure("a large blue heart at night", picture, everything(), catalogue(), seed=0).values
+        for name in ("similarity", "held-out-similarity", "nats-per-token", "image-similarity/shared", "ssim/shared"):
+            assert found[OF_TRUTH + name] == pytest.approx(true[name], abs=1e-6)
+        assert OF_TRUTH + "token-f1" not in found
+
     def test_unknown_truth(self, picture):
         """Without a true prompt there is nothing to compare it with, and everything else is measured."""
         unknown = attrs.evolve(picture, caption=None)
         values = measure("red star", unknown, everything(), catalogue(), seed=0).values
         assert not {"token-f1", "text-similarity", "image-similarity/true-prompt"} & set(values)
+        assert not [name for name in values if name.startswith(OF_TRUTH)]
         assert {"similarity", "nats-per-token", "image-similarity/shared", "ssim/fresh"} <= set(values)
 
     def test_empty_prompt(self, picture):

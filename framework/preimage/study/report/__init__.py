@@ -116,7 +116,14 @@ def _count(number: int, noun: str) -> str:
 
 
 def _findings(summary: Summary) -> str:
-    return "".join(_finding(finding) for finding in findings_of(summary))
+    findings = findings_of(summary)
+    told = "".join(_finding(finding) for finding in findings if finding.verdict != "cannot be told")
+    reasons: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding.verdict == "cannot be told":
+            reasons.setdefault(" ".join(finding.sentences), []).append(finding.claim)
+    untold = "".join(f"<li>{escape('; '.join(claims))}. {escape(reason)}</li>" for reason, claims in reasons.items())
+    return told + (f'<h3>Cannot be told here</h3><ul class="note">{untold}</ul>' if untold else "")
 
 
 def _finding(finding: Finding) -> str:

@@ -60,6 +60,10 @@ def _table(summary: Summary, measures: Sequence[Measure]) -> str:
     for index, recipe in enumerate(summary.spec.recipes):
         cells = "".join(_cell(summary.cells[measure.name].get(recipe)) for measure in measures)
         rows.append(f'<tr><th scope="row">{key(recipe, index)}</th>{cells}</tr>')
+    if any(measure.name in summary.of_truth for measure in measures):
+        truths = [summary.of_truth.get(measure.name) for measure in measures]
+        cells = "".join(_cell(None if truth is None else Cell(truth, False, None, None)) for truth in truths)
+        rows.append(f'<tr class="true"><th scope="row"><span class="method">the true prompts</span></th>{cells}</tr>')
     return (
         f'<div class="scroll"><table><thead><tr><th scope="col">method</th>{heads}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
@@ -165,16 +169,16 @@ def predictors(summary: Summary) -> str:
     figure = ""
     if any(cloud.points for cloud in clouds):
         svg = scatter_chart(clouds, x_label=objective.title, y_label=truth.title)
-        figure = f'<figure>{svg}<figcaption class="legend">{legend}</figcaption></figure>'
+        figure = f'<figure class="wide">{svg}<figcaption class="legend">{legend}</figcaption></figure>'
     known = [found for found in summary.correlations if not math.isnan(found.within.value)]
-    rows = range_rows([(found.measure.title, found.within, None) for found in known], ends=(-1.0, 1.0))
-    pooled = range_rows(
-        [(found.measure.title, found.pooled, None) for found in known if not math.isnan(found.pooled.value)],
+    pooled = ["" if math.isnan(found.pooled.value) else shown(found.pooled) for found in known]
+    rows = range_rows(
+        [(found.measure.title, found.within, None) for found in known],
         ends=(-1.0, 1.0),
+        head=("score", "among the runs on one picture, on average"),
+        beside=("among all runs", pooled),
     )
     return (
-        f'<p class="note">How well a cheap score tells which prompt makes the picture: rank correlation (Spearman) '
-        f"with “{escape(truth.title.lower())}”, turned so that 1 is a perfect predictor.</p>"
-        f'<div class="beside">{figure}<div><h3>Among the runs on one picture</h3>{rows}'
-        f"<h3>Among all runs</h3>{pooled}</div></div>"
+        '<p class="note">How well a cheap score tells which prompt makes the picture: rank correlation (Spearman) '
+        f"with “{escape(truth.title.lower())}”, turned so that 1 is a perfect predictor.</p>{figure}{rows}"
     )

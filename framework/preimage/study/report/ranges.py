@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 from preimage.chart import series, ticks
@@ -39,12 +39,20 @@ def shown(interval: Interval) -> str:
     return f"{number(interval.value)} [{number(interval.low)}, {number(interval.high)}]"
 
 
-def range_rows(rows: Sequence[tuple[str, Interval, int | None]], *, ends: tuple[float, float] | None = None) -> str:
+def range_rows(
+    rows: Sequence[tuple[str, Interval, int | None]],
+    *,
+    ends: tuple[float, float] | None = None,
+    head: tuple[str, str] | None = None,
+    beside: tuple[str, Sequence[str]] | None = None,
+) -> str:
     """Return a table with a row a name: its interval as a bar, and in numbers.
 
     Arguments:
         rows: name, interval, and the number of the method whose colour it gets.
         ends: of the scale; around zero and all finite numbers without it.
+        head: what the names and the intervals are.
+        beside: what one more column is, and its text for each row.
     """
     if not rows:
         return ""
@@ -61,23 +69,34 @@ def range_rows(rows: Sequence[tuple[str, Interval, int | None]], *, ends: tuple[
         return 100 * (min(max(value, low), high) - low) / (high - low)
 
     zero = f'<i class="zero" style="left:{place(0):.2f}%"></i>'
+    texts = [""] * len(rows)
+    if beside is not None:
+        # Where there is no room for a column of its own, the style puts what it is before each text.
+        texts = [f'<td class="number" data-of="{escape(beside[0])}">{escape(text)}</td>' for text in beside[1]]
     body = "".join(
         f'<tr{"" if index is None else f" class={series(index)}"}><th scope="row">{escape(name)}</th>'
         f'<td class="bar"><div class="range">{zero}{_bar(interval, place)}</div></td>'
-        f'<td class="number">{escape(shown(interval))}</td></tr>'
-        for name, interval, index in rows
+        f'<td class="number">{escape(shown(interval))}</td>{text}</tr>'
+        for (name, interval, index), text in zip(rows, texts, strict=True)
     )
     marks = "".join(
         f'<span style="left:{place(tick):.2f}%">{f"{tick:g}".replace("-", _MINUS)}</span>' for tick in scale
     )
+    last = "" if beside is None else "<td></td>"
+    titles = ""
+    if head is not None:
+        more = "" if beside is None else f'<th scope="col" class="number">{escape(beside[0])}</th>'
+        titles = (
+            f'<thead><tr><th scope="col">{escape(head[0])}</th><th scope="col" colspan="2" class="bar">'
+            f"{escape(head[1])}</th>{more}</tr></thead>"
+        )
     return (
-        f'<div class="scroll"><table class="ranges"><tbody>{body}</tbody><tfoot><tr><td></td>'
-        f'<td class="bar"><div class="scale">{marks}</div></td><td></td></tr></tfoot></table></div>'
+        f'<div class="ranges"><table>{titles}<tbody>{body}</tbody><tfoot><tr><td></td>'
+        f'<td class="bar"><div class="scale">{marks}</div></td><td></td>{last}</tr></tfoot></table></div>'
     )
 
 
-def _bar(interval: Interval, place: object) -> str:
-    assert callable(place)
+def _bar(interval: Interval, place: Callable[[float], float]) -> str:
     if math.isnan(interval.value):
         return ""
     left, right = place(interval.low), place(interval.high)
