@@ -141,8 +141,7 @@ def _keep_best(problem: Problem, track: Track, rows: Tensor, losses: Tensor, ter
 
     Candidates that change on re-reading are never the best; the prompt they turn into may be.
     """
-    bound = track.best.loss if track.best else float("inf")
-    better = (losses < bound).nonzero().flatten()
+    better = track.would_improve(losses, rows.shape[1]).nonzero().flatten()
     if not len(better):
         return
     order = better[losses[better].argsort(stable=True)]

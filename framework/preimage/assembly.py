@@ -66,10 +66,12 @@ def check(pipeline: Pipeline, catalogue: Catalogue, targets: Sequence[Any] | Non
         for term in pipeline.terms
         if isinstance(term.objective, str)
     }
-    for stage in pipeline.stages:
+    for place, stage in enumerate(pipeline.stages):
         if isinstance(stage.optimizer, str):
             optimizer = catalogue.describe("optimizer", stage.optimizer).component
             _check_stage(pipeline, optimizer, objectives, catalogue)
+            if place == 0:
+                _check_start(stage, optimizer, catalogue)
             if "captions" in optimizer.trait("requires"):
                 _check_captions(stage, targets or (), catalogue)
     for term in pipeline.terms:
@@ -143,6 +145,17 @@ def _check_captions(stage: Stage, targets: Sequence[Any], catalogue: Catalogue) 
                 f"{name} needs a captioner: name one, such as miniworld:blip2 or hf:Salesforce/blip2-opt-2.7b."
             )
             raise AssemblyError(message)
+
+
+def _check_start(stage: Stage, optimizer: Component, catalogue: Catalogue) -> None:
+    """Raise where the first stage refines a prompt and none is given."""
+    given = {"optim_str_init", "optim_ids_init"} & set(_stage_options(stage, catalogue))
+    if "required" in optimizer.trait("start") and not given:
+        message = (
+            f"{optimizer.name} refines a prompt, and nothing before it finds one: put it behind another stage, such as "
+            f"'gcg -> {optimizer.name}', or give it a text to start from (optim_str_init)."
+        )
+        raise AssemblyError(message)
 
 
 def _check_adapters(pipeline: Pipeline, optimizer: Component) -> None:

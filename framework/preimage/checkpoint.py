@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,27 +26,28 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoint", "load", "save"]
 
-FORMAT = "preimage-run-1"
+FORMAT = "preimage-run-2"
 
 
 @attrs.frozen(eq=False)
 class Checkpoint:
-    """What was saved: the stage it had reached and the searches of that stage."""
+    """What was saved: the searches of each stage, those of the stages before the last as they ended."""
 
-    stage: int
-    searches: tuple[Search, ...]
+    stages: tuple[tuple[Search, ...], ...]
+
+    @property
+    def searches(self) -> tuple[Search, ...]:
+        """Those of the stage that the run had reached."""
+        return self.stages[-1]
 
 
-def save(
-    path: str | os.PathLike[str], identity: str, stage: int, searches: tuple[Search, ...], problem: Problem
-) -> None:
-    """Write the searches of a stage to `path`, replacing what was there.
+def save(path: str | os.PathLike[str], identity: str, stages: Sequence[tuple[Search, ...]], problem: Problem) -> None:
+    """Write the searches of all stages up to the one that was reached to `path`, replacing what was there.
 
     Arguments:
         path: the file.
         identity: a hash of everything that shaped the run, compared when it is loaded.
-        stage: the place of the stage in its pipeline.
-        searches: at the end of a step.
+        stages: the searches of each stage, at the end of a step.
         problem: whose memory goes along, so that a resumed run meets the same numbers.
 
     Raises:
@@ -54,14 +56,18 @@ def save(
     from safetensors.torch import save_file
 
     tensors = {f"memory/{name}": tensor for name, tensor in problem.memory.to_tensors().items()}
-    header: dict[str, Any] = {"stage": stage, "batch_size": problem.batch_size, "searches": []}
-    for number, search in enumerate(searches):
-        fields = {
-            field.name: _pack(getattr(search.state, field.name), f"{number}/{field.name}", tensors, type(search.state))
-            for field in attrs.fields(type(search.state))
-        }
-        tensors[f"{number}/rngs"] = torch.stack([rng.get_state() for rng in search.rngs])
-        header["searches"].append({"state": fields, "tracks": [attrs.asdict(track) for track in search.tracks]})
+    header: dict[str, Any] = {"batch_size": problem.batch_size, "stages": []}
+    for stage, searches in enumerate(stages):
+        header["stages"].append([])
+        for number, search in enumerate(searches):
+            place, kind = f"{stage}/{number}", type(search.state)
+            fields = {
+                field.name: _pack(getattr(search.state, field.name), f"{place}/{field.name}", tensors, kind)
+                for field in attrs.fields(kind)
+            }
+            tensors[f"{place}/rngs"] = torch.stack([rng.get_state() for rng in search.rngs])
+            tracks = [attrs.asdict(track) for track in search.tracks]
+            header["stages"][stage].append({"state": fields, "tracks": tracks})
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
@@ -104,14 +110,17 @@ def load(path: str | os.PathLike[str], identity: str, optimizers: list[Optimizer
     memory = {name.removeprefix("memory/"): value for name, value in tensors.items() if name.startswith("memory/")}
     problem.memory.restore(memory)
     problem.batch_size = header["batch_size"]
-    optimizer = optimizers[header["stage"]]
-    searches = []
-    for number, saved in enumerate(header["searches"]):
-        state = optimizer.State(**{name: _unpack(value, tensors, device) for name, value in saved["state"].items()})
-        rngs = tuple(_generator(row) for row in tensors[f"{number}/rngs"])
-        tracks = [_track(track) for track in saved["tracks"]]
-        searches.append(Search(state, rngs, tracks, optimizer.rowwise))
-    return Checkpoint(header["stage"], tuple(searches))
+    stages = []
+    for stage, entries in enumerate(header["stages"]):
+        optimizer = optimizers[stage]
+        searches = []
+        for number, saved in enumerate(entries):
+            state = optimizer.State(**{name: _unpack(value, tensors, device) for name, value in saved["state"].items()})
+            rngs = tuple(_generator(row) for row in tensors[f"{stage}/{number}/rngs"])
+            tracks = [_track(track) for track in saved["tracks"]]
+            searches.append(Search(state, rngs, tracks, optimizer.rowwise))
+        stages.append(tuple(searches))
+    return Checkpoint(tuple(stages))
 
 
 def _generator(state: torch.Tensor) -> torch.Generator:

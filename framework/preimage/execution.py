@@ -16,7 +16,7 @@ import torch
 from preimage import checkpoint as checkpoints
 from preimage.api.events import RunEvent
 from preimage.errors import AssemblyError, BudgetError
-from preimage.loop import Listener, advance, begin
+from preimage.loop import Listener, advance, begin, goes_on
 from preimage.result import Provenance, Result
 from preimage.search import Search
 from preimage.track import Track
@@ -53,24 +53,24 @@ def execute(
         started(RunEvent(stages[-1], problem.n_targets, seed, budget, stages, targets))
 
     tracks = [Track(target) for target in range(problem.n_targets)]
-    searches: tuple[Search, ...] = ()
-    first = 0
+    reached: list[tuple[Search, ...]] = []
     if resume and checkpoint is not None and Path(checkpoint).exists():
-        saved = checkpoints.load(checkpoint, identity, list(assembly.optimizers), problem)
-        first, searches = saved.stage, saved.searches
-        tracks = sorted((track for search in searches for track in search.tracks), key=lambda track: track.target)
+        reached = _taken_up(assembly, checkpoints.load(checkpoint, identity, list(assembly.optimizers), problem))
+        tracks = sorted((track for search in reached[-1] for track in search.tracks), key=lambda track: track.target)
     interrupted = False
-    stage = first
+    first = max(len(reached) - 1, 0)
     try:
         for stage in range(first, len(pipeline.stages)):
             optimizer = assembly.optimizers[stage]
-            if not (stage == first and searches):
-                searches = tuple(begin(problem, optimizer, tracks, seed, stage=stage))
-            save = _Saver(checkpoint, checkpoint_every, identity, stage, searches, assembly)
+            if stage == len(reached):
+                # The stages before are kept as they ended: a larger budget may let one of them go on.
+                reached = [tuple(search.copied() for search in ended) for ended in reached]
+                reached.append(tuple(begin(problem, optimizer, tracks, seed, stage=stage)))
+            save = _Saver(checkpoint, checkpoint_every, identity, reached, assembly)
             advance(
                 problem,
                 optimizer,
-                searches,
+                reached[stage],
                 pipeline.stages[stage].budget,
                 total=pipeline.budget,
                 listeners=heard,
@@ -81,8 +81,8 @@ def execute(
         if any(track.best is None for track in tracks):
             raise
         interrupted = True
-        if searches:
-            _Saver(checkpoint, checkpoint_every, identity, stage, searches, assembly).now()
+        if reached:
+            _Saver(checkpoint, checkpoint_every, identity, reached, assembly).now()
     results = [_result(assembly, track, seed, interrupted=interrupted) for track in tracks]
     if finished:
         finished(results)
@@ -96,8 +96,7 @@ class _Saver:
     path: str | os.PathLike[str] | None
     every: int
     identity: str
-    stage: int
-    searches: tuple[Search, ...]
+    stages: Sequence[tuple[Search, ...]]
     assembly: Assembly
     steps: int = 0
 
@@ -108,7 +107,19 @@ class _Saver:
 
     def now(self) -> None:
         if self.path is not None:
-            checkpoints.save(self.path, self.identity, self.stage, self.searches, self.assembly.problem)
+            checkpoints.save(self.path, self.identity, self.stages, self.assembly.problem)
+
+
+def _taken_up(assembly: Assembly, saved: checkpoints.Checkpoint) -> list[tuple[Search, ...]]:
+    """Return the searches of the stages that a resumed run keeps, the last of which goes on.
+
+    That is the first stage whose budget has grown, so that the result is that of a run with this budget from the
+    beginning; what came after it started from another prompt and is done again.
+    """
+    for place, searches in enumerate(saved.stages):
+        if goes_on(searches, assembly.pipeline.stages[place].budget, assembly.pipeline.budget):
+            return list(saved.stages[: place + 1])
+    return list(saved.stages)
 
 
 def _result(assembly: Assembly, track: Track, seed: int, *, interrupted: bool) -> Result:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from preimage.problem import Problem
     from preimage.track import Track
 
-__all__ = ["Listener", "advance", "begin"]
+__all__ = ["Listener", "advance", "begin", "goes_on"]
 
 Listener = Callable[[StepEvent], object]
 
@@ -121,6 +121,12 @@ def advance(
                 listener(event)
         if after_step is not None:
             after_step()
+
+
+def goes_on(searches: Sequence[Search], budget: Budget, total: Budget | None = None) -> bool:
+    """Tell whether `advance` would take a step with any of the searches; why the others are over is written down."""
+    _stop_where_due(searches, Limits(budget, total))
+    return any(search.running for search in searches)
 
 
 def _of_one_length(tracks: Sequence[Track]) -> list[list[Track]]:

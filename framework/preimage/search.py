@@ -32,6 +32,11 @@ class Search:
         """What the optimizer draws from: a generator for each run if it is rowwise, otherwise the only one."""
         return self.rngs if self.rowwise else self.rngs[0]
 
+    def copied(self) -> Search:
+        """Return the search as it stands; going on with the one leaves the other alone."""
+        tracks = [attrs.evolve(track, trajectory=list(track.trajectory)) for track in self.tracks]
+        return Search(self.state, tuple(rng.clone_state() for rng in self.rngs), tracks, self.rowwise)
+
     @property
     def running(self) -> bool:
         """Whether any of its runs goes on."""

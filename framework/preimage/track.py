@@ -76,8 +76,17 @@ class Track:
 
     def improve(self, best: Best) -> None:
         """Take over a better prompt; one that is not better is ignored."""
-        if self.best is None or best.loss < self.best.loss:
+        if self.best is None or (best.loss, len(best.ids)) < (self.best.loss, len(self.best.ids)):
             self.best, self.improved_at = best, self.step
+
+    def would_improve(self, losses: Tensor, length: int) -> Tensor:
+        """Tell which of the losses, ``(B,)``, of prompts of `length` tokens are better than the best, bool ``(B,)``.
+
+        Of equal losses that of the shorter prompt is the better: what does nothing has no place in a result.
+        """
+        if self.best is None:
+            return losses < float("inf")
+        return losses <= self.best.loss if length < len(self.best.ids) else losses < self.best.loss
 
     def finish_step(self) -> None:
         """Write the step that has just ended into the history."""

@@ -31,6 +31,7 @@ def catalogue():
     add("optimizer", "random-search", "space:text")
     add("optimizer", "autodan", "space:text", "requires:gradient", "requires:next-token")
     add("optimizer", "pull-back", "space:features")
+    add("optimizer", "prune", "space:text", "start:required")
     add("objective", "clip-similarity", "space:text", "offers:gradient", "role:image-text-encoder")
     add("objective", "fluency", "space:text", "offers:gradient", "offers:next-token", "role:language-model")
     add("objective", "human-rating", "space:text")
@@ -127,3 +128,18 @@ print(sorted({"torch", "numpy"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_refines_needs_something_to_refine(catalogue):
+    """A first stage that starts from nothing is refused at once; behind another, or with a text, it is let through."""
+
+    def stages(*given):
+        budget = Budget(num_steps=1)
+        return Pipeline(stages=[Stage(optimizer=name, budget=budget, options=o) for name, o in given], terms=[CLIP])
+
+    with pytest.raises(
+        AssemblyError, match="prune refines a prompt, and nothing before it finds one.*'gcg -> prune'"
+    ):
+        check(stages(("prune", {})), catalogue)
+    check(stages(("prune", {"optim_str_init": "a red circle"})), catalogue)
+    check(stages(("gcg", {}), ("prune", {})), catalogue)

@@ -4,12 +4,12 @@ import attrs
 import pytest
 import torch
 
-from preimage import checkpoint
+from preimage import Pipeline, Stage, Term, checkpoint
 from preimage.budget import Budget
 from preimage.errors import CheckpointError, PluginError
 from preimage.loop import advance, begin
 from preimage.search import Search
-from preimage.testing.toy import toy_problem
+from preimage.testing.toy import ToyObjective, toy_problem
 from preimage.track import Track
 from preimage_gcg.config import GCGConfig
 from preimage_gcg.optimizer import GCG
@@ -35,7 +35,7 @@ def test_ten_steps_equal_five_saved_and_five_more(name, tmp_path):
     problem, optimizer = toy_problem(n_targets=2), OPTIMIZERS[name]()
     first = begin(problem, optimizer, [Track(0), Track(1)], 3)
     advance(problem, optimizer, first, Budget(num_steps=5))
-    checkpoint.save(path, "identity", 0, tuple(first), problem)
+    checkpoint.save(path, "identity", [tuple(first)], problem)
 
     problem, optimizer = toy_problem(n_targets=2), OPTIMIZERS[name]()
     saved = checkpoint.load(path, "identity", [optimizer], problem)
@@ -51,10 +51,36 @@ def test_ten_steps_equal_five_saved_and_five_more(name, tmp_path):
         ]
 
 
+@pytest.mark.parametrize("budgets", [(3, 2), (6, 2), (3, 5), (6, 5)])
+def test_stages_resumed_equal_a_run_from_the_beginning(budgets, tmp_path):
+    """Whichever budget has grown: the search goes on in the first such stage, and what came after is done again."""
+    target = ToyObjective(toy_problem().space.tokens, n_targets=2)
+
+    def pipeline(*steps):
+        optimizers = [
+            RandomSearch(RandomSearchConfig(prompt_length=3, search_width=4)),
+            GCG(GCGConfig(search_width=4, topk=4)),
+        ]
+        stages = [Stage(optimizer=one, budget=Budget(num_steps=count)) for one, count in zip(optimizers, steps, strict=True)]
+        return Pipeline(stages=stages, terms=[Term(objective=target)])
+
+    def shape(result):
+        points = [(point.stage, point.step, point.loss, point.best_text) for point in result.trajectory]
+        return result.text, result.loss, result.spent.candidates, points
+
+    path = tmp_path / "run.safetensors"
+    pipeline(3, 2).run(["one", "two"], seed=4, checkpoint=path)
+    resumed = pipeline(*budgets).run(["one", "two"], seed=4, checkpoint=path, resume=True)
+    straight = pipeline(*budgets).run(["one", "two"], seed=4)
+
+    assert [shape(result) for result in resumed] == [shape(result) for result in straight]
+    assert [point.stage for point in resumed[0].trajectory] == [0] * budgets[0] + [1] * budgets[1]
+
+
 def test_a_run_with_other_options_is_not_taken_up(tmp_path):
     """The message says that only the budget may differ."""
     problem = toy_problem()
-    checkpoint.save(tmp_path / "run", "one", 0, (), problem)
+    checkpoint.save(tmp_path / "run", "one", [()], problem)
     with pytest.raises(CheckpointError, match="only the budget may differ"):
         checkpoint.load(tmp_path / "run", "another", [], problem)
 
@@ -76,7 +102,7 @@ def test_a_file_that_is_not_there_is_a_sentence(tmp_path):
 def test_a_kill_while_saving_leaves_the_previous_run_whole(tmp_path, monkeypatch):
     """The new one is written beside it and renamed."""
     problem = toy_problem()
-    checkpoint.save(tmp_path / "run", "identity", 0, (), problem)
+    checkpoint.save(tmp_path / "run", "identity", [()], problem)
     before = (tmp_path / "run").read_bytes()
 
     def fail(self, target):
@@ -84,7 +110,7 @@ def test_a_kill_while_saving_leaves_the_previous_run_whole(tmp_path, monkeypatch
 
     monkeypatch.setattr("pathlib.Path.replace", fail)
     with pytest.raises(KeyboardInterrupt):
-        checkpoint.save(tmp_path / "run", "identity", 1, (), problem)
+        checkpoint.save(tmp_path / "run", "identity", [(), ()], problem)
     assert (tmp_path / "run").read_bytes() == before
 
 
@@ -99,4 +125,4 @@ def test_a_state_that_cannot_be_saved_names_what_it_holds(tmp_path):
 
     odd = Search(Odd(torch.zeros(1), {1, 2}), (torch.Generator(),), [Track(0)])
     with pytest.raises(PluginError, match="The state Odd holds a set, which cannot be saved"):
-        checkpoint.save(tmp_path / "run", "identity", 0, (odd,), toy_problem())
+        checkpoint.save(tmp_path / "run", "identity", [(odd,)], toy_problem())

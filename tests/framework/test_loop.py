@@ -149,6 +149,24 @@ def test_the_best_never_worsens():
     assert any(point.loss > point.best_loss for point in track.trajectory)
 
 
+def test_of_equal_losses_the_shorter_prompt_is_the_best():
+    """Not the earlier one, and a longer one never."""
+
+    def best(*ids):
+        return Best(" ".join(map(str, ids)), ids, 0.5, (0.5,), 0)
+
+    track, losses = Track(0), torch.tensor([0.4, 0.5, 0.6])
+    assert track.would_improve(losses, 9).all()
+    track.improve(best(1, 2, 3))
+    for length, expected in ((2, [True, True, False]), (3, [True, False, False]), (4, [True, False, False])):
+        assert track.would_improve(losses, length).tolist() == expected
+    track.improve(best(4, 5))
+    track.improve(best(6, 7, 8))
+    track.improve(best(9, 9))
+
+    assert track.best.ids == (4, 5)
+
+
 def test_a_prompt_that_reads_back_differently_is_never_the_best():
     """The text it turns into may be."""
     problem = _merging_problem()

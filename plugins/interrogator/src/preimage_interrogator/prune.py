@@ -48,8 +48,8 @@ class Prune:
     Words are what spaces separate. Losses are compared with the lowest one met, so that many small rises do not
     add up to more than the tolerance. The credits are in the state, of all words before each drop and at the end.
 
-    The host's best is the prompt of strictly lowest loss: a word that harms is gone from the result, one that
-    does exactly nothing is gone from `current` alone.
+    The host's best is the prompt of lowest loss, of equal losses the shorter: words that harm or do exactly nothing
+    are gone from the result, those that the tolerance lets go are gone from `current` alone.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset()
