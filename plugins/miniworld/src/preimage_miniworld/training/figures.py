@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from preimage_miniworld.captions import caption
 from preimage_miniworld.data import held_out
 from preimage_miniworld.scene import Scene, sample_scenes
+from preimage_miniworld.training.attributes import attributes_right, load_attributes
 from preimage_miniworld.training.entropy import caption_entropy, scene_entropy
 from preimage_miniworld.training.mood import LABELS, mood_of
 from preimage_miniworld.training.noise import short_prompt, with_junk
+from preimage_miniworld.training.pipeline import GUIDANCE, generated
 from preimage_miniworld.training.pool import sibling
 from preimage_miniworld.training.sentence import embed
 from preimage_miniworld.training.tokenizer import prose_words
@@ -23,7 +26,9 @@ if TYPE_CHECKING:
     Embed = Callable[[list[Any], list[str]], tuple[torch.Tensor | None, torch.Tensor]]
 
 __all__ = [
+    "attribute_figures",
     "clip_figures",
+    "diffusion_figures",
     "judge_figures",
     "language_figures",
     "mood_figures",
@@ -32,6 +37,8 @@ __all__ = [
     "sentence_vectors",
     "table",
 ]
+
+_COUNTS = {1: "one object", 2: "two objects"}
 
 
 def clip_figures(folder: Path, scenes: int = 100, captions: int = 256) -> dict[str, float]:
@@ -183,6 +190,60 @@ def sentence_figures(folder: Path, count: int = 256) -> dict[str, float]:
         f"sentence: right paraphrase first among {count}": 100 * float(first.mean()),
         "sentence: right paraphrase beats one wrong attribute": 100 * float(beats.mean()),
     }
+
+
+def attribute_figures(path: Path, count: int = 200) -> dict[str, float]:
+    """Measure the attribute classifier on rendered pictures of held-out scenes.
+
+    Args:
+        path: The file of its weights.
+        count: How many scenes of one object, and as many of two.
+
+    Returns:
+        Percentages by number of objects and attribute.
+    """
+    import numpy as np
+
+    classifier = load_attributes(path)
+    found = {}
+    for objects, kind in _COUNTS.items():
+        examples = held_out(count, objects=objects)
+        pictures = np.stack([np.asarray(picture) for _, picture, _ in examples])
+        right = attributes_right(classifier, pictures, [scene for scene, _, _ in examples])
+        found |= {f"attributes: {kind}: {name}": share for name, share in right.items()}
+    return found
+
+
+def diffusion_figures(folder: Path, count: int = 100, steps: int = 20, guidance: float = GUIDANCE) -> dict[str, float]:
+    """Measure a Stable Diffusion pipeline, loaded by ``diffusers`` itself, on captions of held-out scenes.
+
+    Args:
+        folder: The pipeline; the classifier that judges its pictures lies beside it.
+        count: How many scenes of one object, and as many of two.
+        steps: How many steps a picture takes.
+        guidance: The scale of the guidance.
+
+    Returns:
+        Percentages of right attributes by number of objects, and the seconds that a single picture takes.
+    """
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    judge = load_attributes(folder.with_name("attributes.safetensors"))
+    found = {}
+    for objects, kind in _COUNTS.items():
+        examples = held_out(count, objects=objects)
+        pictures = generated(pipeline, [text for _, _, text in examples], steps, guidance)
+        right = attributes_right(judge, pictures, [scene for scene, _, _ in examples])
+        found |= {f"sd: {kind}: {name}": share for name, share in right.items()}
+    times = []
+    for _ in range(3):
+        began = time.monotonic()
+        generated(pipeline, [examples[0][2]], steps, guidance)
+        times.append(time.monotonic() - began)
+    found["sd: seconds a picture"] = min(times)
+    return found
 
 
 def nats(folder: Path, texts: list[str], *, begin: bool = True, first: bool = True) -> list[float]:

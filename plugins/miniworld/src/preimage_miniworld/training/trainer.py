@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     Loss = Callable[[torch.Generator], tuple[torch.Tensor, dict[str, float]]]
 
-__all__ = ["Schedule", "train"]
+__all__ = ["Schedule", "follow", "train"]
 
 
 @frozen(kw_only=True)
@@ -27,6 +27,7 @@ class Schedule:
     warm_up: int = 100
     weight_decay: float = 0.05
     save_every: int = 200
+    average: float = 0.995
 
     def share(self, step: int) -> float:
         """Return the share of the learning rate at a step: up in a line, down in half a cosine."""
@@ -43,6 +44,7 @@ def train(
     schedule: Schedule,
     checkpoint: Path,
     on_save: Callable[[], None] | None = None,
+    averages: "dict[str, torch.nn.Module] | None" = None,
 ) -> None:
     """Train modules in place, or take up a run that was cut off.
 
@@ -53,6 +55,7 @@ def train(
         schedule: How long and how fast.
         checkpoint: Where the run is kept.
         on_save: Called after each checkpoint.
+        averages: Copies of some of the modules, by their names, which follow them as `follow` says; kept too.
     """
     import torch
 
@@ -72,6 +75,8 @@ def train(
         saved = torch.load(checkpoint, weights_only=True)
         for key, module in modules.items():
             module.load_state_dict(saved[key])
+        for key, module in (averages or {}).items():
+            module.load_state_dict(saved["average"][key])
         optimizer.load_state_dict(saved["optimizer"])
         step = saved["step"]
         print(f"{name}: going on from step {step}", flush=True)
@@ -86,6 +91,8 @@ def train(
         value.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
+        for key, module in (averages or {}).items():
+            follow(module, modules[key], min(schedule.average, (1 + step) / (10 + step)))
         step += 1
         if step % 50 == 0:
             pace = (time.monotonic() - began) / (step - first)
@@ -93,7 +100,26 @@ def train(
             print(f"{name}: step {step}/{schedule.steps}  {shown}  {pace:.2f} s/step", flush=True)
         if step % schedule.save_every == 0 or step == schedule.steps:
             state = {key: module.state_dict() for key, module in modules.items()}
+            state["average"] = {key: module.state_dict() for key, module in (averages or {}).items()}
             torch.save({**state, "optimizer": optimizer.state_dict(), "step": step}, checkpoint.with_suffix(".part"))
             checkpoint.with_suffix(".part").rename(checkpoint)
             if on_save is not None:
                 on_save()
+
+
+def follow(average: "torch.nn.Module", module: "torch.nn.Module", decay: float) -> None:
+    """Move a running average of a module's parameters and buffers towards the module, in place.
+
+    Args:
+        average: A copy of the module.
+        module: What it follows.
+        decay: The share of the average that stays.
+    """
+    import torch
+
+    with torch.no_grad():
+        for mean, value in zip(average.state_dict().values(), module.state_dict().values(), strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, 1 - decay)
+            else:
+                mean.copy_(value)
