@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/installed
 RUFF_PATHS := $(wildcard framework plugins tests docs examples benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types bench docs wheels miniworld clean
+.PHONY: help venv demo test lint types bench docs wheels miniworld study clean
 
 help:
 	@echo "make demo       recover the prompts of three bundled pictures and write a page about it"
@@ -21,6 +21,7 @@ help:
 	@echo "make bench      measure, and print the tables of the documentation"
 	@echo "make docs       build the documentation into site/"
 	@echo "make wheels     build the wheels of the host and of every plugin into dist/"
+	@echo "make study      compare six methods on twenty pictures of the mini world, and write a report; can be resumed"
 	@echo "make miniworld  train the mini world's models again, from a seed"
 	@echo "make clean      remove everything that these have made, the environment included"
 
@@ -66,6 +67,12 @@ wheels: $(INSTALLED)
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist . \
 	    $(PLUGINS:%=./%)
 	@ls -l dist
+
+# The same command goes on where an earlier one was stopped. One thread a process: with more, they wait for each other.
+study: $(INSTALLED)
+	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/preimage compare miniworld:held-out:20 \
+	    --recipes benchmarks/study/*.toml --seeds 2 --equalise candidates --budget 8000 --workers $(WORKERS) \
+	    --out build/study --progress
 
 miniworld: $(INSTALLED)
 	$(BIN)/python -m preimage_miniworld.training all --seed 0

@@ -16,6 +16,11 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
     [
         ("compare.py", ["--pictures", "2", "--max-candidates", "150"], ["random-search near", "gcg buffer"]),
         ("own_objective.py", ["--max-candidates", "150"], ["weight 0.5", "Letters"]),
+        (
+            "study.py",
+            ["--pictures", "1", "--max-candidates", "150", "--folder", "study"],
+            ["2 of 2 runs, 0 failed", "held-out-similarity"],
+        ),
     ],
 )
 def test_an_example_runs(script, options, printed, tmp_path):
@@ -27,4 +32,4 @@ def test_an_example_runs(script, options, printed, tmp_path):
 
 def test_every_example_is_tested():
     """No script is forgotten here or in the tests of the demo."""
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {"compare.py", "demo.py", "own_objective.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {"compare.py", "demo.py", "own_objective.py", "study.py"}
