@@ -20,6 +20,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     PNDMScheduler,
     StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
     UNet2DConditionModel,
     UniPCMultistepScheduler,
 )
@@ -174,3 +175,26 @@ def pytest_sessionfinish() -> None:
 def loaded(kind: str, role: str, dtype: str | None = None, **options: Any) -> Any:
     """Return a model, loaded as users load it."""
     return load(DiffusersConfig(**options), name=str(folder(kind)), role=role, dtype=dtype)
+
+
+def xl_pipeline() -> Any:
+    """Return a pipeline with two text encoders, as Stable Diffusion XL has them."""
+    words = tokenizer()
+    with quietly(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        first = text_encoder(words)
+        second = transformers.CLIPTextModelWithProjection(first.config)
+        told = {"addition_embed_type": "text_time", "addition_time_embed_dim": 4}
+        made = StableDiffusionXLPipeline(
+            vae=vae(),
+            text_encoder=first,
+            text_encoder_2=second,
+            tokenizer=words,
+            tokenizer_2=tokenizer(),
+            unet=unet(**told, projection_class_embeddings_input_dim=512 + 24, cross_attention_dim=32),
+            scheduler=EulerDiscreteScheduler(**_VP),
+            add_watermarker=False,
+        )
+    for network in (made.vae, made.text_encoder, made.text_encoder_2, made.unet):
+        network.eval().requires_grad_(False)
+    return made

@@ -15,14 +15,9 @@ from preimage.testing.weights import changes, photograph
 from preimage_diffusers.config import DiffusersConfig
 from preimage_diffusers.denoiser import DiffusersDenoiser
 
-from .conftest import CONTEXT, loaded, pipeline, text_encoder, tokenizer, unet
+from .conftest import CONTEXT, loaded, pipeline, text_encoder, tokenizer, unet, xl_pipeline
 
 PROMPT = "a red circle on a hill"
-_TWICE = {
-    "addition_embed_type": "text_time",
-    "projection_class_embeddings_input_dim": 32,
-    "addition_time_embed_dim": 4,
-}
 
 
 def denoiser(made: Any, **options: Any) -> DiffusersDenoiser:
@@ -166,3 +161,9 @@ def test_other_models_are_refused(parts, words):
     made.register_modules(**parts)
     with pytest.raises(AssemblyError, match=words):
         denoiser(made)
+
+
+def test_several_text_encoders_are_refused():
+    """A prompt of Stable Diffusion XL has no single embedding."""
+    with pytest.raises(AssemblyError, match="StableDiffusionXLPipeline, whose UNet is told of the prompt by more than"):
+        denoiser(xl_pipeline())

@@ -15,7 +15,7 @@ from preimage_diffusers.config import DiffusersConfig
 from preimage_diffusers.generator import DiffusersGenerator
 from preimage_diffusers.schedulers import steps_of
 
-from .conftest import CONTEXT, loaded, pipeline, quietly, unet
+from .conftest import CONTEXT, loaded, pipeline, quietly, unet, xl_pipeline
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -184,6 +184,14 @@ def test_a_flow_matching_scheduler_cannot_draw_with_a_unet():
     """Diffusers has no such pipeline: a sentence says so before anything is drawn."""
     with pytest.raises(AssemblyError, match="cannot draw with a FlowMatchEulerDiscreteScheduler"):
         generator("flow")
+
+
+def test_pipelines_with_several_text_encoders_draw_alike():
+    """Stable Diffusion XL is told prompts as texts; the same pair is the same picture there, too."""
+    model = generator(made=xl_pipeline())
+    drawn = model.generate(PROMPTS, [1, 2, 3])
+    (alone,) = model.generate(PROMPTS[1:2], [2])
+    assert gap(alone, drawn[1]) <= 1 < gap(alone, drawn[0])
 
 
 def test_a_pipeline_for_other_tasks_is_refused():
