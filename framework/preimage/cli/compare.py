@@ -137,7 +137,8 @@ def _described(arguments: argparse.Namespace) -> dict[str, Any]:
         if name.startswith(_MEASURE) and value is not None
     }
     if arguments.no_measures and measures:
-        message = f"--no-measures is given beside --measure-{next(iter(measures))}: leave one of them out."
+        first = next(iter(measures)).replace("_", "-")
+        message = f"--no-measures is given beside --measure-{first}: leave one of them out."
         raise UsageError(message)
     if arguments.budget is not None and arguments.equalise is None:
         message = f"--budget {arguments.budget:g} does not say of what: add --equalise {' or '.join(_COSTS)}."
