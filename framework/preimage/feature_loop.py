@@ -67,6 +67,8 @@ class FeatureRuns:
     backward: Tensor
     improved_at: Tensor
     stop_reason: list[str]
+    first: bool = False
+    """Whether the first answer is kept instead of the nearest: draws are no draws once the nearest is picked."""
     step: int = 0
     seconds: float = 0.0
 
@@ -101,7 +103,11 @@ class FeatureRuns:
     def keep(self, evaluation: FeatureEvaluation, run: Tensor) -> None:
         """Look for better answers and nearer misses among rows that have been evaluated."""
         margin, distance = evaluation.terms.unbind(dim=1)
-        better = self._least(torch.where(evaluation.eligible, distance, torch.inf), run, self.distance)
+        worth, bound = distance, self.distance
+        if self.first:
+            worth = torch.arange(len(run), dtype=distance.dtype, device=distance.device)
+            bound = torch.where(self.found, -1.0, torch.inf).to(distance)
+        better = self._least(torch.where(evaluation.eligible, worth, torch.inf), run, bound)
         if better is not None:
             at, rows = better
             self.best[at], self.margin[at], self.distance[at] = evaluation.rows[rows], margin[rows], distance[rows]
@@ -179,6 +185,7 @@ def run_features(
         raise AssemblyError(message)
     space = problem.space
     runs = FeatureRuns.at(space.reference)
+    runs.first = getattr(optimizer, "keeps_first", False)
     draws = Draws(seed, space.streams)
     watch = _Watch(runs, budget, cancelled)
     with torch.no_grad():

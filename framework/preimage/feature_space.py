@@ -89,12 +89,19 @@ class FeatureSearchSpace:
     @cached_property
     def quadratic(self) -> Any:
         """The form (x' - c)ᵀ P (x' - c) that the distance rises with, one centre for each query, or None."""
+        return self.quadratic_given(None)
+
+    def quadratic_given(self, categories: Tensor | None) -> Any:
+        """Return the form where nominal columns are those of given rows, ``(N, D)``; None where there is none.
+
+        Some distances are quadratic only in the numbers, and differently so for each category.
+        """
         form = getattr(self.distance, "quadratic", None)
         if form is None:
             return None
-        if "reference_label" in inspect.signature(form).parameters:
-            return form(self.reference, self.wanted, self.labels)
-        return form(self.reference, self.wanted)
+        known = inspect.signature(form).parameters
+        given: dict[str, Any] = {"reference_label": self.labels, "categories": categories}
+        return form(self.reference, self.wanted, **{name: value for name, value in given.items() if name in known})
 
     def project(self, features: Tensor, run: Tensor) -> Tensor:
         """Return the nearest feasible rows, ``(B, D)``."""

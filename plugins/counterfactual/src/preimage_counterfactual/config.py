@@ -56,8 +56,11 @@ class EvolutionConfig:
 
     population: int = _count(20, "Rows that live at a time for each query.", least=4)
     generations: int = _count(30, "Generations at most.")
-    mutation: float = _positive(0.3, "How far a mutation moves a number, in standard deviations, at the beginning.")
+    mutation: float = _positive(
+        1.0, "How far a child is shifted at first, as a share of what sets two known rows apart."
+    )
     patience: int = _count(8, "Stop after so many generations in which no query has gained.")
+    tolerance: float = _positive(1e-4, "What counts as a gain in d / (1 + d), where d is the distance.")
 
 
 @attrs.frozen(kw_only=True)
@@ -65,8 +68,4 @@ class DrawConfig:
     """Options of drawing from the joint law."""
 
     draws: int = _count(100, "Draws that each step takes for each query.")
-    stickiness: tuple[float, ...] = attrs.field(
-        default=(0.9, 0.75, 0.5, 0.25, 0.0),
-        converter=lambda values: tuple(map(float, values)),
-        metadata={"help": "How near to the query draws are, from step to step: 1 repeats it, 0 forgets it."},
-    )
+    rounds: int = _count(10, "Steps at most, each of which goes on from the draws before it.")

@@ -82,7 +82,9 @@ class Decision:
         self.view = view(model, space, inputs=inputs, outputs=outputs, classes=named)
         if self.view.form == "values":
             if desired_range is None:
-                message = "The model answers numbers, not classes: say which are wanted, desired_range=(least, greatest)."
+                message = (
+                    "The model answers numbers, not classes: say which are wanted, desired_range=(least, greatest)."
+                )
                 raise InputError(message)
             low, high = desired_range
             self.range = (-float("inf") if low is None else float(low), float("inf") if high is None else float(high))
@@ -158,8 +160,7 @@ class Decision:
         scores = self.known_scores
         pairs, inverse = torch.stack([wanted.label, wanted.away.long()]).unique(dim=1, return_inverse=True)
         columns = [
-            self.margins(scores, label.expand(len(scores)), away.bool().expand(len(scores)))
-            for label, away in pairs.T
+            self.margins(scores, label.expand(len(scores)), away.bool().expand(len(scores))) for label, away in pairs.T
         ]
         return torch.stack(columns, dim=1)[:, inverse]
 

@@ -38,7 +38,9 @@ def check_group(table: Table, columns: Sequence[Column], names: Sequence[Any]) -
     """
     kinds = {column.name: column for column in columns}
     for name in names:
-        constant = kinds[name].kind == "integer" and kinds[name].lower == kinds[name].upper and kinds[name].lower in (0, 1)
+        constant = (
+            kinds[name].kind == "integer" and kinds[name].lower == kinds[name].upper and kinds[name].lower in (0, 1)
+        )
         if not constant and not (kinds[name].kind == "binary" and _is_indicator(kinds[name])):
             message = f"Column {name!r} is declared part of a one-hot group and holds more than 0 and 1: leave it out."
             raise InputError(message)

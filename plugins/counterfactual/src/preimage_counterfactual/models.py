@@ -308,5 +308,3 @@ def _is_support_vector(model: Any) -> bool:
 
 def _tensor(array: Any) -> Tensor:
     return torch.from_numpy(np.array(array, dtype=np.float64))
-
-

@@ -92,4 +92,50 @@ def provide_distances() -> tuple[Component, ...]:
 @hookimpl
 def provide_optimizers() -> tuple[Component, ...]:
     """Return the records of the searches for counterfactual rows."""
-    return ()
+    return (
+        Component(
+            name="counterfactual-gradient",
+            target="preimage_counterfactual.optimizers.gradient:Gradient",
+            config="preimage_counterfactual.config:GradientConfig",
+            api="1.0",
+            summary="Along the decision boundary by gradients to where it is nearest; torch modules, perceptrons, linear models.",
+            traits=("space:features", "requires:gradient"),
+            needs=("torch",),
+        ),
+        Component(
+            name="counterfactual-linear",
+            target="preimage_counterfactual.optimizers.linear:Linear",
+            config="preimage_counterfactual.config:LinearConfig",
+            api="1.0",
+            summary="The closed form for linear models under quadratic distances, with bounds by an active set.",
+            traits=("space:features", "requires:gradient"),
+            needs=("torch",),
+        ),
+        Component(
+            name="counterfactual-blackbox",
+            target="preimage_counterfactual.optimizers.blackbox:BlackBox",
+            config="preimage_counterfactual.config:BlackBoxConfig",
+            api="1.0",
+            summary="Rows that exist, pulled back to the query and thinned, for any model; best first where few may change.",
+            traits=("space:features",),
+            needs=("torch",),
+        ),
+        Component(
+            name="counterfactual-evolution",
+            target="preimage_counterfactual.optimizers.evolution:Evolution",
+            config="preimage_counterfactual.config:EvolutionConfig",
+            api="1.0",
+            summary="Populations of rows that cross and mutate, for any model and any distance.",
+            traits=("space:features",),
+            needs=("torch",),
+        ),
+        Component(
+            name="counterfactual-draw",
+            target="preimage_counterfactual.optimizers.draw:Draw",
+            config="preimage_counterfactual.config:DrawConfig",
+            api="1.0",
+            summary="Draws from the joint law until one is decided as wanted: answers that look like real rows.",
+            traits=("space:features",),
+            needs=("torch",),
+        ),
+    )

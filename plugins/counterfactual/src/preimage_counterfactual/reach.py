@@ -159,7 +159,9 @@ def around(
     lower, upper = (bound.expand_as(raw).clone() for bound in (space.raw_lower, space.raw_upper))
     given = [ranges] * len(raw) if ranges is None or isinstance(ranges, Mapping) else list(ranges)
     if len(given) != len(raw):
-        message = f"There are {len(raw)} queries and {len(given)} mappings of ranges: give one mapping for each, or one."
+        message = (
+            f"There are {len(raw)} queries and {len(given)} mappings of ranges: give one mapping for each, or one."
+        )
         raise InputError(message)
     if ranges:
         for query, limits in enumerate(given):

@@ -160,9 +160,7 @@ def search(
         streams=tuple(range(times)) * len(reach.reference),
     )
     problem = FeatureProblem(space, decision.bind(searched, asked), batch_size=batch_size)
-    runs = run_features(
-        problem, optimizer, seed=seed, budget=budget, listeners=listeners, cancelled=cancelled
-    )
+    runs = run_features(problem, optimizer, seed=seed, budget=budget, listeners=listeners, cancelled=cancelled)
     return _answers(reach, decision, wanted, runs, times, count)
 
 

@@ -341,7 +341,9 @@ def _as_kind(column: Column, kind: Kind, values: np.ndarray) -> Column:
         numbers = attrs.evolve(column, kind=kind, levels=()).numbers(values)
         low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
         return attrs.evolve(column, kind=kind, levels=(), lower=low, upper=high)
-    present = column.levels or tuple(sorted({value for value in values.tolist() if value == value and value is not None}))
+    present = column.levels or tuple(
+        sorted({value for value in values.tolist() if value == value and value is not None})
+    )
     if kind == "binary" and len(present) != 2:
         message = f"Column {column.name!r} is declared binary and has {len(present)} values: declare it categorical."
         raise InputError(message)

@@ -77,7 +77,9 @@ def read_table(table: Any, names: Sequence[Any] | None = None) -> Table:
     try:
         array = np.asarray(table.detach().cpu() if hasattr(table, "detach") else table)
     except (TypeError, ValueError) as error:
-        message = f"{type(table).__name__} cannot be read as a table ({error}): give a pandas or polars frame or an array."
+        message = (
+            f"{type(table).__name__} cannot be read as a table ({error}): give a pandas or polars frame or an array."
+        )
         raise InputError(message) from error
     array = array[None] if array.ndim == 1 else array
     if array.ndim != 2 or array.shape[1] == 0:
@@ -117,7 +119,9 @@ def _array(series: Any) -> np.ndarray:
     if series.dtype.is_numeric():
         missing = series.is_null().to_numpy()
         if missing.any():
-            values: np.ndarray = np.array([np.nan if value is None else value for value in series.to_list()], dtype=float)
+            values: np.ndarray = np.array(
+                [np.nan if value is None else value for value in series.to_list()], dtype=float
+            )
             return values
         return np.asarray(series.to_numpy())
     if series.dtype == nw.Boolean and not series.is_null().any():

@@ -159,9 +159,7 @@ class BlackBox:
         return live[owner[ask]], rows[ask]
 
 
-def _taken(
-    current: Tensor, cost: Tensor, rows: Tensor, distances: Tensor, run: Tensor
-) -> tuple[Tensor, Tensor, bool]:
+def _taken(current: Tensor, cost: Tensor, rows: Tensor, distances: Tensor, run: Tensor) -> tuple[Tensor, Tensor, bool]:
     """Return the current rows and costs with the nearest of `rows` taken over where it is nearer."""
     least = cost.scatter_reduce(0, run, distances, "amin")
     winners = ((distances == least[run]) & (distances < cost[run])).nonzero().flatten()

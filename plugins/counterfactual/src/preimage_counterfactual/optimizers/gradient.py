@@ -90,11 +90,11 @@ class Gradient:
         run = torch.arange(space.n_runs, device=space.device)
         terms, slopes = yield Gradients(state.current, run, terms=True)
         free = state.free
-        bowl = self._bowl(space, free)
+        bowl = self._bowl(space, state, free)
         if state.round == 0 and space.max_changed is not None and bowl is not None:
             offset = self._offset(state.current, terms, slopes)
             free = columns_to_keep(bowl, slopes[:, 0], offset, space.columns, space.max_changed) & space.free
-            bowl = self._bowl(space, free)
+            bowl = self._bowl(space, state, free)
         middle = space.reference if bowl is None else bowl.bottom()
         target = self.target(space, bowl, state, free, terms, slopes)
         if state.round == 0:
@@ -102,7 +102,7 @@ class Gradient:
         else:
             wide = max(0.5 * 0.6 ** (state.round - 1), 0.02)
             found = yield from along(space, middle, target, run, low=1 - wide, high=1 + wide, points=self.config.points)
-        return self.moved(state, found, free)
+        return self.moved(space, state, found, free)
 
     def target(
         self,
@@ -121,7 +121,7 @@ class Gradient:
             solution = self._descended(space, state, free, terms, slopes)
         return state.current + state.stride[:, None] * (solution - state.current)
 
-    def moved(self, state: GradientState, found: Found, free: Tensor) -> GradientState:
+    def moved(self, space: FeatureSearchSpace, state: GradientState, found: Found, free: Tensor) -> GradientState:
         """Return the next state: nearer rows are taken over, and where there is none the stride is halved."""
         nearer = found.valid & (found.distances < state.cost)
         gain = torch.where(nearer, state.cost - found.distances, 0.0)
@@ -131,6 +131,10 @@ class Gradient:
         lost = ~found.valid & state.cost.isinf()
         taken = nearer | lost
         count = state.round + 1
+        if space.max_changed is not None:
+            run = torch.arange(len(taken), device=taken.device)
+            own = space.changed(found.rows, run)[:, space.columns] & space.free
+            free = torch.where(nearer[:, None], own, free)
         return GradientState(
             current=torch.where(taken[:, None], found.rows, state.current),
             cost=torch.where(nearer, found.distances, state.cost),
@@ -152,13 +156,23 @@ class Gradient:
         second = found.distances[count:] < found.distances[:count]
         return Found(
             found.valid[:count] | found.valid[count:],
-            torch.where(second[:, None], found.rows[count:], torch.where(found.valid[:count, None], found.rows[:count], target)),
+            torch.where(
+                second[:, None], found.rows[count:], torch.where(found.valid[:count, None], found.rows[:count], target)
+            ),
             torch.minimum(found.distances[:count], found.distances[count:]),
             found.share[:count],
         )
 
-    def _bowl(self, space: FeatureSearchSpace, free: Tensor) -> Bowl | None:
-        return None if space.quadratic is None else Bowl.of(space).within(free, space.reference)
+    def _bowl(self, space: FeatureSearchSpace, state: GradientState, free: Tensor) -> Bowl | None:
+        if space.quadratic is None:
+            return None
+        if not space.groups or state.round == 0:
+            return Bowl.of(space).within(free, space.reference)
+        # Levels are chosen in the first round; the numbers are then solved for among them.
+        grouped = torch.zeros_like(free)
+        for group in space.groups:
+            grouped[:, group] = True
+        return Bowl.of(space, state.current).within(free | grouped, space.reference)
 
     def _offset(self, current: Tensor, terms: Tensor, slopes: Tensor) -> Tensor:
         return (slopes[:, 0] * current).sum(dim=1) - terms[:, 0] - self.config.depth
@@ -176,6 +190,8 @@ class Gradient:
         back = (terms[:, 0] + self.config.depth) / height
         at_query = state.cost.isinf()
         tangent = along_down - along_normal * ((normal * along_down).sum(dim=1) / height)[:, None]
-        size = (tangent.square().sum(dim=1) / (state.current - space.reference).square().sum(dim=1).clamp_min(1e-30)).sqrt()
+        size = (
+            tangent.square().sum(dim=1) / (state.current - space.reference).square().sum(dim=1).clamp_min(1e-30)
+        ).sqrt()
         step = 0.5 * tangent / size.clamp_min(1e-30)[:, None]
         return state.current - torch.where(at_query[:, None], 0.0, step) - along_normal * back[:, None]

@@ -39,12 +39,12 @@ class Bowl:
     upper: Tensor
 
     @classmethod
-    def of(cls, space: FeatureSearchSpace) -> Bowl:
+    def of(cls, space: FeatureSearchSpace, categories: Tensor | None = None) -> Bowl:
         """Return the forms that the distance rises with around every query, in the floats that a search may move.
 
-        Followers move with what they follow: with ``x = q + (y - q) W`` the form is one of ``y``.
+        With `categories`, rows ``(N, D)``, nominal columns are held as they are there. Followers move with what they follow: with ``x = q + (y - q) W`` the form is one of ``y``.
         """
-        form = space.quadratic
+        form = space.quadratic if categories is None else space.quadratic_given(categories)
         precision = form.precision if form.precision.ndim == 3 else form.precision[None]
         covariance = form.covariance if form.covariance.ndim == 3 else form.covariance[None]
         centre = form.centre
@@ -64,8 +64,17 @@ class Bowl:
         if idle.abs().max() > 1e-6:
             stiffness = _STIFF * precision.diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None]
             precision = precision + stiffness * (idle + idle.mT) / 2
-        still = torch.where(space.free, space.lower, space.reference), torch.where(space.free, space.upper, space.reference)
-        return cls(centre, precision, covariance, *still)
+        still = (
+            torch.where(space.free, space.lower, space.reference),
+            torch.where(space.free, space.upper, space.reference),
+        )
+        bowl = cls(centre, precision, covariance, *still)
+        if categories is None:
+            return bowl
+        held = torch.zeros(width, dtype=torch.bool, device=centre.device)
+        for group in space.groups:
+            held[group] = True
+        return bowl.within(~held.expand_as(centre), categories)
 
     def rows(self, run: Tensor) -> Bowl:
         """Return the forms of some queries, ``(B,)``."""
@@ -81,7 +90,10 @@ class Bowl:
 
     def bottom(self) -> Tensor:
         """Return the points of least cost within the bounds, ``(N, D)``."""
-        return self.nearest(self.centre.new_zeros(*self.centre.shape[:1], 1, self.centre.shape[1]), self.centre.new_zeros(len(self.centre), 1))
+        return self.nearest(
+            self.centre.new_zeros(*self.centre.shape[:1], 1, self.centre.shape[1]),
+            self.centre.new_zeros(len(self.centre), 1),
+        )
 
     def nearest(self, normals: Tensor, offsets: Tensor) -> Tensor:
         """Return the points of least cost with ``normals · x <= offsets``, ``(N, D)``.
