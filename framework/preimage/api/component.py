@@ -55,7 +55,8 @@ class Component:
     ======================  =========================================  ===========================================
     ``space``               text, features                             optimizer, objective
     ``domain``              text, image, image-set, features           distance
-    ``requires``            gradient, next-token                       optimizer
+    ``complement``          what one less itself is called, as SSIM    distance
+    ``requires``            gradient, next-token, captions             optimizer
     ``start``               required: it refines a given prompt        optimizer
     ``offers``              gradient, next-token                       objective
     ``role``                image-text-encoder, text-encoder, …        objective, distance (needs), model (has)

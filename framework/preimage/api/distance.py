@@ -22,7 +22,6 @@ class Distance(Protocol):
 
     More is looked for and may be absent:
 
-    - ``complement``: what one less the distance is called, where that is how people know it: ``"SSIM"``.
     - ``unbiased``: an answer is an estimate that is right on average only, so that it may fall below zero and need not
       be zero between equals.
     - ``grounded``, true if absent: zero between equals and never below. A cost that also asks how plausible the left

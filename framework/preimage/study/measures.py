@@ -18,6 +18,7 @@ from preimage.errors import AssemblyError
 
 if TYPE_CHECKING:
     from preimage._catalogue import Catalogue
+    from preimage.api import Component
     from preimage.study.images import StudyImage
     from preimage.study.measuring import Measured
 
@@ -235,7 +236,7 @@ def measures_of(options: MeasureOptions, catalogue: Catalogue) -> tuple[Measure,
 
 def _of_distance(name: str, seeds: str, group: Literal["text", "pictures"], catalogue: Catalogue) -> Measure:
     component = catalogue.describe("distance", name).component
-    complement = complement_of(catalogue.load("distance", name))
+    complement = complement_of(component)
     title = complement or f"{name.replace('-', ' ')}"
     title = title[:1].upper() + title[1:]
     meaning = component.summary.rstrip(".")
@@ -247,9 +248,9 @@ def _of_distance(name: str, seeds: str, group: Literal["text", "pictures"], cata
     )
 
 
-def complement_of(distance: Any) -> str:
+def complement_of(component: Component) -> str:
     """Return what one less a distance is called, or nothing where the distance itself is what people know."""
-    return str(getattr(distance, "complement", "") or "")
+    return (*component.trait("complement"), "")[0]
 
 
 def as_options(measures: Mapping[str, Any]) -> MeasureOptions:

@@ -99,6 +99,11 @@ class _Models:
             found[name] = self.catalogue.build("distance", name, parts)
         return found
 
+    def reported(self, name: str, values: Tensor) -> float:
+        """Return the mean of a distance, or one less it where that is what people know the distance by."""
+        mean = float(values.mean())
+        return 1 - mean if complement_of(self.catalogue.describe("distance", name).component) else mean
+
 
 def _by_itself(text: str, picture: Image, models: _Models) -> dict[str, float]:
     """Return what can be told of a text and a picture without the truth and without making pictures."""
@@ -133,7 +138,7 @@ def _against_truth(text: str, truth: str, models: _Models) -> dict[str, float]:
         encoder = models.load(models.options.text_encoder, "text-encoder")
         values["text-similarity"] = _cosine(_text_vector(encoder, text), _text_vector(encoder, truth))
     for name, distance in models.distances("text").items():
-        values[name] = _reported(distance, distance([text], [truth]))
+        values[name] = models.reported(name, distance([text], [truth]))
     return values
 
 
@@ -148,14 +153,8 @@ def _of_pictures(pairs: Mapping[str, tuple[list[Image], list[Image]]], models: _
             cosines = (encoder.encode_images(found) * encoder.encode_images(wanted)).sum(dim=1)
             values[f"image-similarity/{seeds}"] = float(cosines.mean())
         for name, distance in distances.items():
-            values[f"{name}/{seeds}"] = _reported(distance, distance(found, wanted))
+            values[f"{name}/{seeds}"] = models.reported(name, distance(found, wanted))
     return values
-
-
-def _reported(distance: Any, values: Tensor) -> float:
-    """Return the mean of distances, or one less it where that is what people know the distance by."""
-    mean = float(values.mean())
-    return 1 - mean if complement_of(distance) else mean
 
 
 def readability(model: LanguageModel, text: str) -> dict[str, float]:

@@ -161,10 +161,18 @@ def ranks(values: Array) -> Array:
 def rank_correlation(left: Array, right: Array) -> Array:
     """Return Spearman's rank correlation, ``(R,)``, of the rows of two arrays ``(R, N)``; NaN where a row is constant.
 
-    >>> rank_correlation(np.array([[1.0, 2.0, 3.0]]), np.array([[1.0, 8.0, 27.0]])).tolist()
+    Places where either is NaN are not ranked, so that rows may be filled up to one length.
+
+    >>> rank_correlation(np.array([[1.0, 2.0, np.nan, 3.0]]), np.array([[1.0, 8.0, np.nan, 27.0]])).tolist()
     [1.0]
     """
-    centred = [side - side.mean(axis=1, keepdims=True) for side in (ranks(left), ranks(right))]
+    there = ~(np.isnan(left) | np.isnan(right))
+    count = np.maximum(there.sum(axis=1, keepdims=True), 1)
+    centred = []
+    for side in (left, right):
+        # What is not there comes last and so changes no other rank.
+        own = np.where(there, ranks(np.where(there, side, np.inf)), 0.0)
+        centred.append(np.where(there, own - own.sum(axis=1, keepdims=True) / count, 0.0))
     product = (centred[0] * centred[1]).sum(axis=1)
     scale = np.sqrt(np.square(centred[0]).sum(axis=1) * np.square(centred[1]).sum(axis=1))
     found: Array = np.divide(product, scale, out=np.full(len(product), np.nan), where=scale > 0)

@@ -278,7 +278,7 @@ def _pooled(arrays: Sequence[Array]) -> Interval:
         arrays: one a picture, ``(2, runs)``.
     """
     longest = max((array.shape[1] for array in arrays), default=0)
-    # Pictures may have different numbers of runs: the places that are left over are not ranked.
+    # Pictures may have different numbers of runs; what is left over is not ranked.
     table = np.full((len(arrays), 2, longest), np.nan)
     for row, array in zip(table, arrays, strict=True):
         row[:, : array.shape[1]] = array
@@ -288,11 +288,7 @@ def _pooled(arrays: Sequence[Array]) -> Interval:
         chunk = max(1, _ELEMENTS // max(1, drawn.shape[1] * longest))
         for start in range(0, len(drawn), chunk):
             rows = table[drawn[start : start + chunk]].swapaxes(1, 2).reshape(-1, 2, drawn.shape[1] * longest)
-            if np.isnan(table).any():
-                each = [row[:, ~np.isnan(row[0])] for row in rows]
-                found[start : start + chunk] = [float(rank_correlation(row[:1], row[1:])[0]) for row in each]
-            else:
-                found[start : start + chunk] = rank_correlation(rows[:, 0], rows[:, 1])
+            found[start : start + chunk] = rank_correlation(rows[:, 0], rows[:, 1])
         return found
 
     return bootstrap(statistic, len(arrays))

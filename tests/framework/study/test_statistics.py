@@ -99,6 +99,17 @@ class TestRanks:
             expected = scipy.stats.spearmanr(left[0], right[0]).statistic
         assert rank_correlation(left, right)[0] == pytest.approx(expected, nan_ok=True)
 
+    @given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3), st.booleans()), min_size=2, max_size=9))
+    def test_what_is_missing_is_not_ranked(self, places):
+        """A row with gaps has the correlation of what is there."""
+        left, right = (
+            np.array([[float(place[side]) if place[2] else math.nan for place in places]]) for side in (0, 1)
+        )
+        there = [place for place in places if place[2]]
+        short = [np.array([[float(place[side]) for place in there]]) for side in (0, 1)]
+        expected = rank_correlation(*short)[0] if there else math.nan
+        assert rank_correlation(left, right)[0] == pytest.approx(expected, nan_ok=True)
+
 
 class TestSignFlips:
     @given(NUMBERS)

@@ -85,8 +85,6 @@ class StructuralSimilarity(_OfPixels):
         config: the window's width, and at which size pixels are compared.
     """
 
-    complement = "SSIM"
-
     def __init__(self, config: StructuralSimilarityConfig) -> None:
         super().__init__(config.size)
         self._config = config

@@ -17,7 +17,7 @@ def provide_distances() -> tuple[Component, ...]:
             config="preimage_distances.config:WordsConfig",
             api="1.0",
             summary="One less the F1 of the words that two texts share.",
-            traits=("domain:text",),
+            traits=("domain:text", "complement:token F1"),
             needs=("torch", "rapidfuzz"),
         ),
         Component(
@@ -26,7 +26,7 @@ def provide_distances() -> tuple[Component, ...]:
             config="preimage_distances.config:WordsConfig",
             api="1.0",
             summary="Whether two texts have the same words in the same order.",
-            traits=("domain:text",),
+            traits=("domain:text", "complement:exact match"),
             needs=("torch", "rapidfuzz"),
         ),
         Component(
@@ -44,7 +44,7 @@ def provide_distances() -> tuple[Component, ...]:
             config="preimage_distances.config:TextSimilarityConfig",
             api="1.0",
             summary="One less the cosine between two texts in a text encoder's space.",
-            traits=("domain:text", "role:text-encoder"),
+            traits=("domain:text", "role:text-encoder", "complement:text similarity"),
             needs=("torch",),
         ),
         Component(
@@ -53,7 +53,7 @@ def provide_distances() -> tuple[Component, ...]:
             config="preimage_distances.config:StructuralSimilarityConfig",
             api="1.0",
             summary="One less the structural similarity of two pictures.",
-            traits=("domain:image",),
+            traits=("domain:image", "complement:SSIM"),
             needs=("torch", "PIL", "skimage"),
             cite="doi:10.1109/TIP.2003.819861",
         ),
@@ -72,7 +72,7 @@ def provide_distances() -> tuple[Component, ...]:
             config="preimage_distances.config:ImageSimilarityConfig",
             api="1.0",
             summary="One less the cosine between two pictures in an image encoder's space.",
-            traits=("domain:image", "role:image-text-encoder"),
+            traits=("domain:image", "role:image-text-encoder", "complement:image similarity"),
             needs=("torch",),
         ),
         Component(

@@ -49,7 +49,6 @@ class TextSimilarity(_OfVectors):
     """
 
     domain = "text"
-    complement = "text similarity"
 
     def __init__(self, config: TextSimilarityConfig, *, model: TextEncoder) -> None:
         self._model = model
@@ -72,7 +71,6 @@ class ImageSimilarity(_OfVectors):
     """
 
     domain = "image"
-    complement = "image similarity"
 
     def __init__(self, config: ImageSimilarityConfig, *, model: ImageTextEncoder) -> None:
         self._model = model

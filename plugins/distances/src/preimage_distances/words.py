@@ -66,8 +66,6 @@ class TokenF1(_OfTexts):
         config: what counts as the same words.
     """
 
-    complement = "token F1"
-
     def __init__(self, config: WordsConfig) -> None:
         self._config = config
 
@@ -84,8 +82,6 @@ class ExactMatch(_OfTexts):
     Arguments:
         config: what counts as the same words.
     """
-
-    complement = "exact match"
 
     def __init__(self, config: WordsConfig) -> None:
         self._config = config

@@ -36,7 +36,6 @@ class SceneAttributes:
     differentiable = False
     symmetric = False
     metric = False
-    complement = "attributes recovered"
 
     def __init__(self, config: SceneAttributesConfig) -> None:
         pass

@@ -41,7 +41,7 @@ def provide_distances() -> tuple[Component, ...]:
             config="preimage_miniworld.config:SceneAttributesConfig",
             api="1.0",
             summary="Which share of the attributes that a true caption names another text does not name.",
-            traits=("domain:text",),
+            traits=("domain:text", "complement:attributes recovered"),
             needs=("torch",),
         ),
     )
