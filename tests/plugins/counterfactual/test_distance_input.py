@@ -107,6 +107,20 @@ def test_missing_values_are_refused(name):
         BUILD[name]().fit(data)
 
 
+@pytest.mark.parametrize("name", BUILD)
+def test_missing_answers_are_at_no_distance(name):
+    """A row of NaN asked for gives NaN, never a number, and the other rows theirs."""
+    distance = BUILD[name]()
+    distance.fit(table())
+    left = table()[:3].clone()
+    left[1] = torch.nan
+
+    values, between = distance(left, table()[3:6]), distance.pairwise(left, table()[3:6])
+
+    assert values.isnan().tolist() == [False, True, False]
+    assert between.isnan().all(dim=1).tolist() == [False, True, False]
+
+
 @pytest.mark.parametrize("name", LEARNING)
 def test_one_row_is_refused(name):
     """One row shows no spread."""

@@ -170,5 +170,5 @@ def root(squares: Tensor) -> Tensor:
     >>> root(torch.tensor([4.0, 0.0]))
     tensor([2., 0.])
     """
-    positive = squares > 0
-    return torch.where(positive, torch.where(positive, squares, 1.0).sqrt(), 0.0)
+    zero = squares <= 0
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, squares).sqrt())

@@ -45,7 +45,7 @@ class L0(FeatureDistance):
         count = changed[..., list(layout.numeric)].sum(dim=-1)
         for block in layout.blocks:
             count = count + changed[..., list(block)].any(dim=-1)
-        return count.to(torch.float64)
+        return torch.where(apart.isnan().any(dim=-1), torch.nan, count.to(torch.float64))
 
     def _paired(self, left: Tensor, right: Tensor, left_label: Any, right_label: Any) -> Tensor:
         return self._count(left - right)
