@@ -315,7 +315,7 @@ def _state_can_be_saved(subject: OptimizerSubject) -> None:
         raise Violation(f"{type(state).__name__} is not an attrs class.")
     with tempfile.TemporaryDirectory() as folder:
         try:
-            checkpoint.save(Path(folder) / "run", "check", 0, run.searches, run.problem)
+            checkpoint.save(Path(folder) / "run", "check", [run.searches], run.problem)
         except PluginError as error:
             raise Violation(str(error)) from error
     field = attrs.fields(type(state))[0].name
@@ -336,7 +336,7 @@ def _resumes_where_it_stopped(subject: OptimizerSubject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run"
         try:
-            checkpoint.save(path, "check", 0, half.searches, half.problem)
+            checkpoint.save(path, "check", [half.searches], half.problem)
         except Exception as error:
             raise NotApplicable("The state cannot be saved; see state-can-be-saved.") from error
         saved = checkpoint.load(path, "check", [optimizer], problem)
