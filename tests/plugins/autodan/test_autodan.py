@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from itertools import pairwise
+
 import attrs
 import pytest
 import torch
@@ -106,6 +109,40 @@ def test_with_a_beam_for_every_word_it_finds_the_best_of_all_two_token_prompts(w
 
     assert search.state.done
     assert tuple(search.state.current.tolist()) == min(losses, key=losses.get)
+
+
+class Bigrams(ToyObjective):
+    """A language model that knows which token follows which, and a loss that asks for nothing."""
+
+    def __init__(self, tokens, seed):
+        super().__init__(tokens)
+        size = len(tokens.embedding) + 1
+        table = 2 * torch.randn(size, size - 1, generator=generator(seed), dtype=torch.float64)
+        self.table = table.log_softmax(dim=1)
+
+    def next_token_log_probs(self, ids, target):
+        return self.table[ids[:, -1] if ids.shape[1] else torch.full((len(ids),), -1)]
+
+    def probability(self, prompt):
+        """Return the log-probability of a whole prompt."""
+        return sum(float(self.table[before, token]) for before, token in pairwise((-1, *prompt)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_uniform_cost_finds_the_likeliest_of_all_prompts(words, seed):
+    """Log-probabilities only fall along a prompt, so that turning back ends at the best one; greedily it need not."""
+    toy = words(6, seed=seed)
+    objective = Bigrams(toy.space.tokens, seed)
+    toy = attrs.evolve(toy, problem=Problem(toy.space, [BoundTerm("bigrams", objective)]))
+    options = {"prompt_length": 4, "search_width": 6, "objective_weight": 0.0, "frontier_size": 6**4}
+    state = toy.search(AutoDAN(AutoDANConfig(strategy="uniform-cost", **options)), 10_000).state
+    greedily = toy.search(AutoDAN(AutoDANConfig(**options)), 10_000).state
+    best = max(itertools.product(range(6), repeat=4), key=objective.probability)
+
+    assert state.done
+    assert tuple(state.current.tolist()) == best
+    assert float(state.likelihood) == pytest.approx(objective.probability(best))
+    assert objective.probability(greedily.current.tolist()) <= objective.probability(best)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -392,7 +429,7 @@ def test_a_run_goes_on_from_the_middle_of_a_position(words, beam_width, tmp_path
     for steps in (1, 2, 4):
         toy, optimizer = words(40), AutoDAN(options)
         search = toy.search(optimizer, steps)
-        checkpoint.save(tmp_path / "run", "it", 0, (search,), toy.problem)
+        checkpoint.save(tmp_path / "run", "it", [(search,)], toy.problem)
         (search,) = checkpoint.load(tmp_path / "run", "it", [optimizer], toy.problem).searches
         search.tracks[0].stop_reason = None
         advance(toy.problem, optimizer, [search], Budget(num_steps=9))

@@ -13,12 +13,13 @@ from attrs.validators import ge, instance_of, lt, optional
 from preimage.errors import OptionError
 from preimage.preset import Preset
 from preimage.start import TextStart
+from preimage.strategy import TreeSearch
 
 __all__ = ["AutoDANConfig"]
 
 
 @attrs.frozen(kw_only=True)
-class AutoDANConfig(TextStart):
+class AutoDANConfig(TreeSearch, TextStart):
     """How AutoDAN writes.
 
     Raises:
@@ -56,11 +57,6 @@ class AutoDANConfig(TextStart):
         default=512,
         validator=[instance_of(int), ge(1)],
         metadata={"help": "Tokens scored exactly in each round, shared evenly among the beams."},
-    )
-    beam_width: int = attrs.field(
-        default=1,
-        validator=[instance_of(int), ge(1)],
-        metadata={"help": "How many prompts are written side by side; each costs one gradient a round."},
     )
     gradient_weight: float = attrs.field(
         default=3.0,

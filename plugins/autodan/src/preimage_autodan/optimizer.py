@@ -41,6 +41,9 @@ class AutoDANState:
         dummy: the token at which the next gradient is taken, ``(K,)``.
         favourite: the best token that is explored, ``(K,)``; -1 before a round.
         settled: whether a round has left the favourite as it was, bool ``(K,)``.
+        waiting: prompts that may be gone on with later, each ``(L,)``, the best first.
+        waiting_likelihood: the log-probability of each, ``(N,)`` float64.
+        waiting_costs: what each is chosen by, ``(N,)`` float64; the lower, the better.
         rounds: how many there were at this position.
         done: the prompts are finished.
     """
@@ -52,6 +55,9 @@ class AutoDANState:
     dummy: Tensor
     favourite: Tensor
     settled: Tensor
+    waiting: tuple[Tensor, ...] = ()
+    waiting_likelihood: Tensor = attrs.field(factory=lambda: torch.empty(0, dtype=torch.float64))
+    waiting_costs: Tensor = attrs.field(factory=lambda: torch.empty(0, dtype=torch.float64))
     rounds: int = 0
     done: bool = False
 
@@ -103,7 +109,9 @@ class AutoDAN:
     - tokens that are not allowed are neither selected nor drawn, and prompts that read back as other tokens only
       where no token among those looked through gives one that does not;
     - with several beams each has log-probabilities, gradient, dummy and selection of its own. They are compared
-      by ``-objective_weight * loss`` plus the log-probability of all that was written.
+      by ``-objective_weight * loss`` plus the log-probability of all that was written;
+    - with ``strategy="uniform-cost"`` the best explored prompts wait, and whichever is best of all, however long, is
+      gone on with. Log-probabilities add up along a prompt, so that this turns back where going on disappoints.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"gradient", "next-token"})
@@ -195,14 +203,30 @@ class AutoDAN:
         return attrs.evolve(state, dummy=dummy)
 
     def written(self, space: SearchSpace, state: AutoDANState) -> AutoDANState:
-        """Return the state behind the best tokens, each fixed to the prompt that it was explored for."""
-        total = (state.scores + state.likelihood[:, None]).flatten()
-        count = min(self.config.beam_width, int((total != -torch.inf).sum()))
-        chosen = lowest(-total, count)
-        parent, token = chosen // state.scores.shape[1], chosen % state.scores.shape[1]
-        prompts = _followed(space, state, parent, token)
-        likelihood = state.likelihood[parent] + state.log_probs[parent, token]
-        return AutoDANState.at(prompts, likelihood, done=prompts.shape[1] >= self.config.prompt_length)
+        """Return the state behind the best tokens, each fixed to the prompt that it was explored for.
+
+        Which of them go on, and which prompts wait to be gone on with, is the strategy's choice.
+        """
+        costs = -(state.scores + state.likelihood[:, None]).flatten()
+        best = lowest(costs, max(self.config.beam_width, self.config.frontier_size + 1))
+        parent, token = best // state.scores.shape[1], best % state.scores.shape[1]
+        prompts = [*state.waiting, *_followed(space, state, parent, token)]
+        likelihood = torch.cat(
+            [state.waiting_likelihood.to(costs), state.likelihood[parent] + state.log_probs[parent, token]]
+        )
+        waiting = state.waiting_costs.to(costs)
+        developed, kept = self.config.next(waiting, costs[best])
+        following = AutoDANState.at(
+            torch.stack([prompts[place] for place in developed.tolist()]),
+            likelihood[developed],
+            done=len(prompts[int(developed[0])]) >= self.config.prompt_length,
+        )
+        return attrs.evolve(
+            following,
+            waiting=tuple(prompts[place] for place in kept.tolist()),
+            waiting_likelihood=likelihood[kept],
+            waiting_costs=torch.cat([waiting, costs[best]])[kept],
+        )
 
     def _readable(self, space: SearchSpace, prompt: Tensor, scores: Tensor, width: int) -> Tensor:
         """Return the up to `width` tokens of highest score ``(A,)`` with which ``prompt (L,)`` reads back.
