@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
-from attrs.validators import deep_iterable, ge, instance_of, optional
+from attrs.validators import deep_iterable, ge, instance_of, matches_re, optional
 
 from preimage.errors import AssemblyError
 
@@ -59,6 +59,12 @@ class MeasureOptions:
     text_encoder: str | None = _model("An encoder of sentences, for the similarity to the true prompt.")
     language_model: str | None = _model("A language model that no search has seen, for readability.")
     generator: str | None = _model("An image generator, to make pictures from the prompts; they are what it is about.")
+    generator_options: tuple[str, ...] = attrs.field(
+        default=(),
+        converter=_several,
+        validator=deep_iterable(matches_re(r"\w+=.*")),
+        metadata={"help": "Options of the generator's loader: steps=25,guidance=7.5."},
+    )
     image_encoder: str | None = _model(
         "The encoder by which regenerated pictures are compared; the held-out one, or else the optimised one."
     )
@@ -77,6 +83,15 @@ class MeasureOptions:
         },
     )
     device: str | None = _model("Where the models run; the accelerator where there is one.")
+
+    @property
+    def loading(self) -> dict[str, str]:
+        """The options of the generator's loader, by name.
+
+        >>> MeasureOptions(generator_options="steps=25").loading
+        {'steps': '25'}
+        """
+        return dict(option.split("=", 1) for option in self.generator_options)
 
     @property
     def picture_encoder(self) -> str | None:

@@ -50,7 +50,7 @@ def measured(text: str, image: StudyImage, options: MeasureOptions, catalogue: C
         values |= _truth(image, options, catalogue)
     pictures: dict[str, list[Image]] = {}
     if options.generator is not None:
-        generator = models.load(options.generator, "image-generator")
+        generator = models.generator(options.generator)
         count = options.n_pictures
         made = generator.generate([text] * 2 * count, [*_shared_seeds(count), *_fresh_seeds(count, image, seed)])
         pictures = {"shared": made[:count], "fresh": made[count:]}
@@ -69,7 +69,7 @@ def reference_pictures(image: StudyImage, options: MeasureOptions, catalogue: Ca
     """
     if image.caption is None or options.generator is None:
         return []
-    generator = _Models(options, catalogue).load(options.generator, "image-generator")
+    generator = _Models(options, catalogue).generator(options.generator)
     return list(_references(generator, image.caption, options.n_pictures))
 
 
@@ -89,6 +89,13 @@ class _Models:
 
     def load(self, reference: str, role: str) -> Any:
         return self.catalogue.load_model(reference, role, device=self._device)
+
+    def generator(self, reference: str) -> ImageGenerator:
+        """Return the generator with the options of its loader."""
+        model: ImageGenerator = self.catalogue.load_model(
+            reference, "image-generator", device=self._device, **self.options.loading
+        )
+        return model
 
     def distances(self, domain: str) -> dict[str, Callable[[Sequence[Any], Sequence[Any]], Tensor]]:
         """Return the distances of a domain by their names."""

@@ -16,7 +16,7 @@ from preimage.api import Component
 from preimage.errors import AssemblyError, UnknownNameError
 from preimage.study.images import StudyImage
 from preimage.study.measures import OF_TRUTH, MeasureOptions, as_options, check, distances_of, measure, measures_of
-from preimage.study.measuring import readability, reference_pictures
+from preimage.study.measuring import _Models, readability, reference_pictures
 from preimage_miniworld.parser import parse
 from preimage_miniworld.render import render
 from preimage_miniworld.scene import Scene, SceneObject
@@ -32,8 +32,8 @@ DISTANCES = ("token-f1", "exact-match", "edit-distance", "scene-attributes", "ss
 
 
 @attrs.frozen
-class NoOptions:
-    pass
+class PainterConfig:
+    ink: int = 1
 
 
 class Painter:
@@ -60,7 +60,9 @@ class Painter:
 
 
 def load(config, *, name, role, device, dtype):
-    return Painter()
+    painter = Painter()
+    painter.ink = config.ink
+    return painter
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +71,7 @@ def painter() -> Iterator[None]:
     record = Component(
         name="painter",
         target=f"{__name__}:load",
-        config=f"{__name__}:NoOptions",
+        config=f"{__name__}:PainterConfig",
         api="1.0",
         summary="For tests.",
         traits=("role:image-generator",),
@@ -149,6 +151,13 @@ class TestMeasure:
         for name in ("similarity", "held-out-similarity", "nats-per-token", "image-similarity/shared", "ssim/shared"):
             assert found[OF_TRUTH + name] == pytest.approx(true[name], abs=1e-6)
         assert OF_TRUTH + "token-f1" not in found
+
+    def test_options_of_the_generator(self):
+        """They reach its loader, converted as it declares them."""
+        options = everything(generator_options="ink=3")
+        assert _Models(options, catalogue()).generator("painter:mini").ink == 3
+        with pytest.raises(ValueError, match="generator_options"):
+            everything(generator_options="ink")
 
     def test_unknown_truth(self, picture):
         """Without a true prompt there is nothing to compare it with, and everything else is measured."""

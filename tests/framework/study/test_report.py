@@ -148,6 +148,7 @@ class TestContents:
         """From one picture no interval can be told, and the page is written all the same."""
         reader = Reader(written(planted.store(n_images=1, seeds=(0,))))
         assert "4 methods on 1 picture" in reader.texts
+        assert "With 1 picture and 4 methods it can tell none from the best" in reader.text
         assert "nan" not in reader.text.lower().split()
 
     def test_many_pictures(self, planted):

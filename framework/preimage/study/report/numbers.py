@@ -42,12 +42,22 @@ def methods(summary: Summary) -> str:
     legend = (
         '<p class="note"><b class="best">Bold</b>: the best mean. <span class="tied">Shaded</span>: not told from it '
         f"by a paired test over pictures (signs flipped, two-sided, {SIGNIFICANT:.0%}, corrected by Holm for as many "
-        "methods as are compared with the best). An arrow says which way is better.</p>"
+        f"methods as are compared with the best). An arrow says which way is better.{_power(summary)}</p>"
     )
     meanings = "".join(
         f"<dt>{escape(measure.title)}</dt><dd>{escape(measure.meaning)}.</dd>" for measure in summary.measures
     )
     return f"{legend}{''.join(tables)}<details><summary>What the measures are</summary><dl>{meanings}</dl></details>"
+
+
+def _power(summary: Summary) -> str:
+    """Return a warning where there are so few pictures that the test can never tell two methods apart."""
+    pictures, others = len(summary.spec.images), len(summary.spec.recipes) - 1
+    # Of all choices of signs, that all differences point one way has a share of two in 2^n.
+    if others < 1 or others * 2.0 ** (1 - pictures) < SIGNIFICANT:
+        return ""
+    noun = "picture" if pictures == 1 else "pictures"
+    return f" With {pictures} {noun} and {others + 1} methods it can tell none from the best, however far it is."
 
 
 def _table(summary: Summary, measures: Sequence[Measure]) -> str:
