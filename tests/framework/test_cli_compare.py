@@ -116,11 +116,11 @@ def test_a_full_disk_is_one_sentence(capsys, monkeypatch):
 
     def small(*arguments, **options):
         connection = connected(*arguments, **options)
-        connection.execute("PRAGMA max_page_count = 6")
+        connection.execute("PRAGMA max_page_count = 1")
         return connection
 
     monkeypatch.setattr(stores, "_connected", small)
-    assert main(["compare", *BASE]) == 1
+    assert main(["compare", *BASE, "--seeds", "4"]) == 1
     assert "preimage: The study cannot be written to study (database or disk is full)" in capsys.readouterr().err
 
 

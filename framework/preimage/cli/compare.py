@@ -132,7 +132,8 @@ def _folder(arguments: argparse.Namespace) -> Path:
 def _described(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the arguments of `Study`."""
     measures = {
-        name.removeprefix(_MEASURE): value
+        # As a text it would be the name of a model.
+        name.removeprefix(_MEASURE): None if value.lower() == "none" else value
         for name, value in vars(arguments).items()
         if name.startswith(_MEASURE) and value is not None
     }
@@ -188,7 +189,9 @@ class _View:
         if self._bar is not None:
             if self._task is None:
                 # What an earlier process did says nothing about the time that is left.
-                self._task = self._bar.add_task("runs", total=progress.total, completed=progress.done)
+                self._task = self._bar.add_task(
+                    "runs", total=progress.total, completed=progress.done, failed=failed, last=last
+                )
             self._bar.update(self._task, completed=progress.done, failed=failed, last=last)
         elif self._lines and (time.monotonic() >= self._next or progress.done == progress.total):
             self._next = time.monotonic() + _LINE_EVERY
@@ -244,8 +247,7 @@ def _print_summary(records: Sequence[Record], folder: Path) -> None:
     print("\n".join(aligned(rows, right=range(1, 7))))
     failed = [record for record in records if record.status == "failed"]
     if failed:
-        last = failed[0].traceback.strip().splitlines()[-1]
-        print(f"{failed[0].key} failed: {last}", file=sys.stderr)
+        print(f"{failed[0].key} failed: {failed[0].error}", file=sys.stderr)
         print(f"after mending it: preimage compare --resume {folder} --retry-failed", file=sys.stderr)
     print(f"report: {folder / 'report.html'}")
 

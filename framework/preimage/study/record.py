@@ -74,6 +74,18 @@ class Record:
     measuring_seconds: float = 0.0
     """How long the measuring took, which no budget counts."""
 
+    @property
+    def error(self) -> str:
+        r"""What ended the run, in one line; empty if nothing did.
+
+        >>> trace = 'Traceback (…):\n  File "x.py", line 1, in f\n    f()\nKeyError: 3\na note\n'
+        >>> Record(key=Key("gcg", "0003", 0), status="failed", traceback=trace).error
+        'KeyError: 3'
+        """
+        lines = self.traceback.rpartition('\n  File "')[2].splitlines()
+        # Behind the last place and its code; notes may follow.
+        return next((line for line in lines[1:] if line.strip() and not line.startswith(" ")), "".join(lines[-1:]))
+
     def timeless(self) -> Record:
         """Return the record without what differs between two runs of the same work: clock times.
 

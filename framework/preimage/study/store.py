@@ -136,11 +136,12 @@ class Store:
             StorageError: there is no room, or the folder cannot be written to any more.
         """
         with writing(self.folder):
-            if record.key in self.done():
+            key = record.key
+            found = "SELECT 1 FROM records WHERE (recipe, image, seed) = (?, ?, ?)"
+            if self._connection.execute(found, (key.recipe, key.image, key.seed)).fetchone():
                 return False
             for name, data in (files or {}).items():
                 _write(self.folder / name, data)
-            key = record.key
             row = (key.recipe, key.image, key.seed, record.status, record.text, record.loss, record.to_json())
             self._connection.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         return True

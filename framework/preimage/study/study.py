@@ -215,8 +215,9 @@ def _carry_out(
             _run_all(store, units, pool, listener)
     elif listener is not None:
         listener(_progress(store))
-    tables.write(store)
-    report.write(store)
+    with writing(store.folder):
+        tables.write(store)
+        report.write(store)
     return store.records()
 
 
