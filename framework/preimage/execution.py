@@ -143,6 +143,7 @@ def _result(assembly: Assembly, track: Track, seed: int, *, interrupted: bool) -
         best_step=track.best.step,
         spent=track.spent,
         trajectory=tuple(track.trajectory),
+        coverage=problem.coverage(),
         provenance=Provenance(
             recipe=_recipe(assembly), seed=seed, versions=_versions(assembly), models=dict(assembly.models)
         ),

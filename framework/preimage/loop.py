@@ -115,7 +115,7 @@ def advance(
             if id(search) in finished:
                 search.state = finished[id(search)]
         _stop_where_due(searches, limits)
-        event = _event(searches) if listeners else None
+        event = _event(searches, problem) if listeners else None
         if event is not None:
             for listener in listeners:
                 listener(event)
@@ -188,7 +188,7 @@ def _require_best(optimizer: Optimizer[Any], track: Track) -> None:
         raise PluginError(message)
 
 
-def _event(searches: Sequence[Search]) -> StepEvent | None:
+def _event(searches: Sequence[Search], problem: Problem) -> StepEvent | None:
     """Return what to tell listeners; None while the budget ended before there was any prompt."""
     tracks = sorted((track for search in searches for track in search.tracks), key=lambda track: track.target)
     bests = [track.best for track in tracks if track.best is not None]
@@ -202,6 +202,7 @@ def _event(searches: Sequence[Search]) -> StepEvent | None:
         spent=tuple(track.spent for track in tracks),
         running=sum(track.stop_reason is None for track in tracks),
         stage=tracks[0].stage,
+        coverage=problem.coverage(),
     )
 
 

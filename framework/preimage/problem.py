@@ -83,6 +83,8 @@ class Problem:
         self.n_targets = terms[0].objective.n_targets
         self._chunks = Chunks(batch_size)
         self.memory = Memory()
+        self._captioning = captioning
+        self._served_before = self._served()
         self._weights = torch.tensor([term.weight for term in terms], dtype=torch.float64)
         self._templates = tuple(BoundTemplate(space.tokens, term.template) for term in terms)
 
@@ -174,6 +176,17 @@ class Problem:
         values = self._term_values(readings, target)
         forward = torch.full((len(texts),), len(self.terms), dtype=torch.int64)
         return self._evaluation(values, self.space.device, forward)
+
+    def coverage(self) -> dict[str, dict[str, int]]:
+        """Return for each term with an adapter that counts them how the words of all gradients so far were served."""
+        return {
+            name: {how: count - self._served_before[name][how] for how, count in counts.items()}
+            for name, counts in self._served().items()
+        }
+
+    def _served(self) -> dict[str, dict[str, int]]:
+        counted = {term.name: getattr(term.adapter, "coverage", None) for term in self.terms}
+        return {name: attrs.asdict(record) for name, record in counted.items() if attrs.has(type(record))}
 
     def stable(self, candidates: Tensor) -> Tensor:
         """Tell which candidates are read back from their text unchanged, bool ``(B,)``."""

@@ -67,6 +67,9 @@ class Result:
     spent: Spent
     trajectory: tuple[Point, ...]
     provenance: Provenance
+    coverage: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
+    """For each term with an adapter that counts them, how many words of the gradients of the whole run, all targets
+    together, were served how: FUSE counts those with a map of their own, with the nearest one's, and with none."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that JSON can hold."""

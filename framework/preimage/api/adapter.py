@@ -18,7 +18,9 @@ class EmbeddingAdapter(Protocol):
     """Carries gradients from the embeddings of one model back to those of another.
 
     Forward goes through text and is exact; backward is the approximation. A loss never needs the pull-back.
-    An adapter is built by the catalogue as ``target(config, source=…, target=…)``.
+    An adapter is built by the catalogue as ``target(config, source=…, target=…)``. It may have a `coverage`, an attrs
+    record of numbers that counts how the words of the gradients it pulled back were served; the host reports it in
+    results and while it searches.
     """
 
     @property

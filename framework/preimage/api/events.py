@@ -64,3 +64,5 @@ class StepEvent:
     running: int
     stage: int = 0
     """The place of the current stage in its pipeline; steps count from its beginning."""
+    coverage: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
+    """For each term with an adapter that counts them, how the words of all gradients were served, in all runs."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from preimage.cli.results import printable
+from preimage.cli.results import printable, served
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -191,6 +191,8 @@ class _Bars:
                 line.append(f"{printable(self._names[index].rpartition('/')[2])} ", style="dim")
             line.append(printable(event.best_text[index]), style="bold")
             lines.append(line)
+        for name, counts in event.coverage.items():
+            lines.append(Text(f"gradient of {name}: {served(counts)}", style="dim", no_wrap=True, overflow="ellipsis"))
         return Group(self._bars, *lines)
 
 
@@ -218,4 +220,5 @@ class _Lines:
             f"{reading['rate']:,.0f} candidates/s, {event.running} running, "
             f"best {event.best_loss[index]:.4f} {printable(event.best_text[index])!r}"
         )
+        line += "".join(f", gradient of {name}: {served(counts)}" for name, counts in event.coverage.items())
         self._console.print(line, markup=False, soft_wrap=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from preimage.cli.table import aligned
@@ -10,7 +10,7 @@ from preimage.cli.table import aligned
 if TYPE_CHECKING:
     from preimage.result import Result
 
-__all__ = ["print_results", "printable"]
+__all__ = ["print_results", "printable", "served"]
 
 _STOPS = {
     "num_steps": "the steps are used up",
@@ -31,6 +31,17 @@ def printable(text: str) -> str:
     'red\\x1b[2J star'
     """
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def served(counts: Mapping[str, int]) -> str:
+    """Return how the words of an adapter's gradients were served, in percent.
+
+    >>> served({"exact": 97, "nearest": 2, "zero": 1})
+    '97.0 % exact, 2.0 % nearest, 1.0 % zero of 100 words'
+    """
+    total = sum(counts.values())
+    shares = ", ".join(f"{100 * count / max(total, 1):.1f} % {how}" for how, count in counts.items())
+    return f"{shares} of {total:,} words"
 
 
 def print_results(results: Sequence[Result]) -> None:
@@ -58,6 +69,7 @@ def _facts(result: Result) -> list[tuple[str, str]]:
             facts.append(("similarity", f"{1 - value:.4f}  {name}"))
         elif len(result.terms) > 1:
             facts.append(("term", f"{value:.4f}  {name}"))
+    facts += [("gradient", f"{served(counts)}  {name}") for name, counts in result.coverage.items()]
     steps = len(result.trajectory)
     cost = (
         f"{steps:,} step{'s' * (steps != 1)}, {spent.candidates:,} candidates, {spent.forward:,} forward and "

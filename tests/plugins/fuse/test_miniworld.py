@@ -8,6 +8,8 @@ import pytest
 import torch
 
 import preimage
+from preimage.api import StepEvent
+from preimage.cli.results import print_results
 from preimage_fuse.config import FuseConfig
 from preimage_fuse.fuse import Fuse
 
@@ -79,8 +81,8 @@ def test_gradient_of_another_tokenizer(clip, spaces) -> None:
     assert sum(right) / len(right) > 0.6
 
 
-def test_in_a_search(clip, own_cache) -> None:
-    """GCG searches with a second model's gradient carried over by FUSE."""
+def test_in_a_search(clip, own_cache, capsys) -> None:
+    """GCG searches with a second model's gradient carried over by FUSE; how its words were served is told and kept."""
     folder = Path(miniworld.__file__).parent / "models" / "clip"
     terms = [
         preimage.Term(objective="text-similarity", model="miniworld:clip", targets=[CAPTIONS[0]]),
@@ -95,7 +97,20 @@ def test_in_a_search(clip, own_cache) -> None:
     stage = preimage.Stage(
         optimizer="gcg", budget=preimage.Budget(num_steps=3), options={"prompt_length": 4, "search_width": 32}
     )
-    (result,) = preimage.Pipeline(stages=[stage], terms=terms).run([CAPTIONS[0]], seed=0)
+    heard: list[StepEvent] = []
+    (result,) = preimage.Pipeline(stages=[stage], terms=terms).run([CAPTIONS[0]], seed=0, listeners=[heard.append])
 
     assert result.text
     assert result.spent.candidates > 32
+    ((name, counts),) = result.coverage.items()
+    assert name == terms[1].name
+    assert set(counts) == {"exact", "nearest", "zero"}
+    # Three gradients of a prompt of four tokens, which are one to four words.
+    assert 3 <= sum(counts.values()) <= 12
+    assert [sum(event.coverage[name].values()) for event in heard] == sorted(
+        sum(event.coverage[name].values()) for event in heard
+    )
+    assert heard[-1].coverage == result.coverage
+    assert preimage.Result.from_json(result.to_json()).coverage == result.coverage
+    print_results([result])
+    assert f"{sum(counts.values())} words  {name}" in capsys.readouterr().out
