@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from preimage.api import Spent
-from preimage.chart import Curve, line_chart, ticks
+from preimage.chart import Curve, line_chart, scatter_chart, shape, ticks
 from preimage.errors import InputError
 from preimage.page import write_page
 from preimage.result import Provenance, Result, TargetRecord
@@ -238,6 +238,25 @@ class TestChart:
     def test_flat_curve(self) -> None:
         """A curve of one value has an axis all the same."""
         assert "<path" in line_chart([Curve("a", ((0, 0.5), (5, 0.5)))], x_label="x", y_label="y")
+
+    def test_curve_without_points_keeps_the_colours(self) -> None:
+        """A method that left no history does not change the colour of the next one."""
+        svg = line_chart([Curve("a", ()), Curve("b", ((0, 1.0), (5, 0.5)))], x_label="x", y_label="y", held=True)
+        assert 'class="series-1"' in svg
+        assert "series-0" not in svg
+        assert svg.count('class="line held"') == 1
+
+    def test_scatter(self) -> None:
+        """Each point has one mark inside the frame, in the colour and shape of its cloud."""
+        clouds = [Curve("<a>", ((0.1, -2.0), (0.3, 5.0))), Curve("b", ()), Curve("c", ((0.2, 1.0),))]
+        svg = scatter_chart(clouds, x_label="x", y_label="y")
+        marks = dict(re.findall(r'class="(series-\d)"><title>[^<]*</title><path class="marks" d="([^"]*)"', svg))
+        assert [len(re.findall(r"M[\d.]+ [\d.]+m", marks[f"series-{index}"])) for index in range(3)] == [2, 0, 1]
+        places = [float(number) for found in re.findall(r"M([\d.]+) ([\d.]+)m", svg) for number in found]
+        assert all(0 <= x <= 420 and 0 <= y <= 250 for x, y in zip(places[::2], places[1::2], strict=True))
+        assert shape(0) in marks["series-0"]
+        assert shape(2) in marks["series-2"]
+        assert "&lt;a&gt;" in svg
 
     @given(
         low=st.floats(-1e6, 1e6),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from html.parser import HTMLParser
@@ -12,6 +14,7 @@ import attrs
 import pytest
 import yaml
 
+from preimage.cli import compare
 from preimage.errors import StorageError
 from preimage.study import report
 from preimage.study.findings import findings_of
@@ -114,7 +117,11 @@ class TestContents:
         assert command.startswith(
             "preimage compare images --recipes caption.yaml gcg.yaml random.yaml refined.yaml --seeds 2 --threads 1"
         )
-        assert "--measure-held-out miniworld:clip-judge" in command
+        parser = argparse.ArgumentParser()
+        compare.add_arguments(parser)
+        words = parser.parse_args(shlex.split(command)[2:])
+        assert (words.seeds, words.threads, words.measure_distances) == (2, 1, "token-f1")
+        assert words.measure_held_out == "miniworld:clip-judge"
         assert [yaml.safe_load(recipe) for recipe in recipes] == list(planted.recipes.values())
 
     def test_failures_come_with_their_tracebacks(self, planted):

@@ -91,6 +91,8 @@ def _command(summary: Summary) -> str:
 
 
 def _plain_text(value: Any) -> str:
+    if value is None or value == []:
+        return "none"
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
