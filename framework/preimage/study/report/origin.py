@@ -27,18 +27,13 @@ def failures(summary: Summary) -> str:
     order = list(summary.spec.recipes)
     items = "".join(
         f"<details><summary>{key(record.key.recipe, order.index(record.key.recipe))} on {escape(record.key.image)}, "
-        f"seed {record.key.seed}: <code>{escape(_last_line(record.traceback))}</code></summary>"
+        f"seed {record.key.seed}: <code>{escape(record.error)}</code></summary>"
         f"<pre>{escape(record.traceback)}</pre></details>"
         for record in summary.failed[:_MOST]
     )
     left = len(summary.failed) - _MOST
     more = f"<p>{left:,} more are in the table of runs.</p>" if left > 0 else ""
     return f'<div class="failures">{items}{more}</div>'
-
-
-def _last_line(traceback: str) -> str:
-    lines = [line for line in traceback.splitlines() if line.strip()]
-    return lines[-1].strip()[:300] if lines else "no traceback"
 
 
 def origin(store: Store, summary: Summary) -> str:
