@@ -193,10 +193,11 @@ def _rebuilt(model: Any, space: TableSpace, native: Any, form: Form) -> tuple[Ca
         return None, False
     rows = _probes(space)
     table = native(space.decode(rows))
-    before = np.asarray(table if steps is None or len(steps) == 1 else model[:-1].transform(table))
-    if before.dtype == object or before.ndim != 2:
-        return None, False
-    inputs = torch.from_numpy(before.astype(np.float64))
+    before = table if steps is None or len(steps) == 1 else model[:-1].transform(table)
+    try:
+        inputs = torch.from_numpy(np.asarray(before.toarray() if hasattr(before, "toarray") else before, dtype=np.float64))
+    except (TypeError, ValueError):
+        return None, False  # words, which some models read themselves
     affine = _affine(rows, inputs)
     if affine is None or layers[0][0].shape[0] != inputs.shape[1]:
         return None, False

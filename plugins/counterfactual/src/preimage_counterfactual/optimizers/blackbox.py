@@ -86,16 +86,30 @@ class BlackBox:
             ends = self.ends(space)
         else:
             ends = yield from copied_columns(space, self.config.donors, space.max_changed)
-        count = ends.shape[1]
-        run = every.repeat_interleave(count)
+        rows, cost = yield from self._pulled(space, ends, every)
+        lost = cost.isinf().nonzero().flatten()
+        if len(lost) and space.max_changed is None and len(space.known):
+            # What has been fixed for the query may undo what its neighbours have to give: ask those farther on.
+            count = min(self.config.donors, len(space.known))
+            clear = space.known_margins[:, lost].topk(count, dim=0, largest=False).indices.T
+            others = space.project(space.known[clear.flatten()], lost.repeat_interleave(count))
+            rows[lost], cost[lost] = yield from self._pulled(space, others.view(len(lost), count, -1), lost)
+        found = cost < torch.inf
+        rows = torch.where(found[:, None], rows, state.current)
+        done = self.config.rounds == 0 or not bool(found.any())
+        return BlackBoxState(current=rows, cost=cost, round=1, done=done)
+
+    def _pulled(
+        self, space: FeatureSearchSpace, ends: Tensor, queries: Tensor
+    ) -> Generator[Any, Any, tuple[Tensor, Tensor]]:
+        """Return the best row on the ways to `ends`, ``(Q, K, D)``, and its distance: ``(Q, D)`` and ``(Q,)``."""
+        n_queries, count, width = ends.shape
+        run = queries.repeat_interleave(count)
         found = yield from along(
             space, space.reference[run], ends.flatten(0, 1), run, points=self.config.points, stages=self.config.stages
         )
-        cost, place = found.distances.view(n_runs, count).min(dim=1)
-        rows = found.rows.view(n_runs, count, -1)[every, place]
-        rows = torch.where((cost < torch.inf)[:, None], rows, state.current)
-        done = self.config.rounds == 0 or not bool((cost < torch.inf).any())
-        return BlackBoxState(current=rows, cost=cost, round=1, done=done)
+        cost, place = found.distances.view(n_queries, count).min(dim=1)
+        return found.rows.view(n_queries, count, width)[torch.arange(n_queries), place], cost
 
     def ends(self, space: FeatureSearchSpace) -> Tensor:
         """Return the rows that ways from each query lead to, ``(N, K, D)``."""

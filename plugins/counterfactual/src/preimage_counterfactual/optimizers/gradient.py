@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Gradient", "GradientState"]
 
 _SHRINKAGE = 0.1
+_PATIENCE = 2
+"""Rounds without a gain after which a query is left alone."""
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -34,6 +36,7 @@ class GradientState:
         current: the best row on the boundary, ``(N, D)``; the query where there is none yet.
         cost: its distance, ``(N,)``; infinite where there is none yet.
         stride: which share of the next step is made, ``(N,)``.
+        idle: how many rounds in a row have gained nothing worth having, ``(N,)``.
         free: what may move, bool ``(N, D)``: less than the space allows where few columns may change.
         round: rounds made.
         done: no query has gained in the last round, or there were rounds enough.
@@ -42,6 +45,7 @@ class GradientState:
     current: Tensor
     cost: Tensor
     stride: Tensor
+    idle: Tensor
     free: Tensor
     round: int = 0
     done: bool = False
@@ -82,73 +86,66 @@ class Gradient:
             current=current,
             cost=current.new_full((len(current),), torch.inf),
             stride=current.new_ones(len(current)),
+            idle=torch.zeros(len(current), dtype=torch.int64, device=current.device),
             free=space.free,
         )
 
     def step(self, space: FeatureSearchSpace, state: GradientState, rng: Any) -> Step[GradientState]:
-        """Make one round."""
-        run = torch.arange(space.n_runs, device=space.device)
-        terms, slopes = yield Gradients(state.current, run, terms=True)
-        free = state.free
-        bowl = self._bowl(space, state, free)
+        """Make one round for the queries that still gain."""
+        run = (state.idle < _PATIENCE).nonzero().flatten()
+        current, free = state.current[run], state.free[run]
+        terms, slopes = yield Gradients(current, run, terms=True)
+        offset = (slopes[:, 0] * current).sum(dim=1) - terms[:, 0] - self.config.depth
+        bowl = self._bowl(space, state, run, free)
         if state.round == 0 and space.max_changed is not None and bowl is not None:
-            offset = self._offset(state.current, terms, slopes)
-            free = columns_to_keep(bowl, slopes[:, 0], offset, space.columns, space.max_changed) & space.free
-            bowl = self._bowl(space, state, free)
-        middle = space.reference if bowl is None else bowl.bottom()
-        target = self.target(space, bowl, state, free, terms, slopes)
+            free = columns_to_keep(bowl, slopes[:, 0], offset, space.columns, space.max_changed) & free
+            bowl = self._bowl(space, state, run, free)
+        if bowl is None:
+            middle = space.reference[run]
+            solution = self._descended(space, state, run, free, terms, slopes)
+        else:
+            middle = bowl.bottom()
+            solution = bowl.nearest(slopes[:, :1], offset[:, None])
+        target = current + state.stride[run, None] * (solution - current)
         if state.round == 0:
             found = yield from self._first(space, middle, target, run)
         else:
             wide = max(0.5 * 0.6 ** (state.round - 1), 0.02)
             found = yield from along(space, middle, target, run, low=1 - wide, high=1 + wide, points=self.config.points)
-        return self.moved(space, state, found, free)
+        return self.moved(space, state, run, found, free)
 
-    def target(
-        self,
-        space: FeatureSearchSpace,
-        bowl: Bowl | None,
-        state: GradientState,
-        free: Tensor,
-        terms: Tensor,
-        slopes: Tensor,
-    ) -> Tensor:
-        """Return where each query's next ray leads through, ``(N, D)``."""
-        if bowl is not None:
-            offset = self._offset(state.current, terms, slopes)
-            solution = bowl.nearest(slopes[:, :1], offset[:, None])
-        else:
-            solution = self._descended(space, state, free, terms, slopes)
-        return state.current + state.stride[:, None] * (solution - state.current)
-
-    def moved(self, space: FeatureSearchSpace, state: GradientState, found: Found, free: Tensor) -> GradientState:
+    def moved(
+        self, space: FeatureSearchSpace, state: GradientState, run: Tensor, found: Found, free: Tensor
+    ) -> GradientState:
         """Return the next state: nearer rows are taken over, and where there is none the stride is halved."""
-        nearer = found.valid & (found.distances < state.cost)
-        gain = torch.where(nearer, state.cost - found.distances, 0.0)
-        gained = (gain > self.config.tolerance * found.distances.abs()).any()
-        first = state.round == 0
+        cost, stride = state.cost[run], state.stride[run]
+        nearer = found.valid & (found.distances < cost)
+        gains = nearer & ~((cost - found.distances) <= self.config.tolerance * found.distances.abs())
         # Where nothing has been found yet, the next gradient is taken where the search has got to.
-        lost = ~found.valid & state.cost.isinf()
-        taken = nearer | lost
-        count = state.round + 1
+        lost = ~found.valid & cost.isinf()
+        wide = nearer | lost | (state.round == 0)
         if space.max_changed is not None:
-            run = torch.arange(len(taken), device=taken.device)
-            own = space.changed(found.rows, run)[:, space.columns] & space.free
+            own = space.changed(found.rows, run)[:, space.columns] & space.free[run]
             free = torch.where(nearer[:, None], own, free)
+        idle = state.idle.index_copy(0, run, torch.where(gains | lost, 0, state.idle[run] + 1))
+        count = state.round + 1
         return GradientState(
-            current=torch.where(taken[:, None], found.rows, state.current),
-            cost=torch.where(nearer, found.distances, state.cost),
-            stride=torch.where(nearer | lost | first, (state.stride * 1.5).clamp_max(1.0), state.stride / 2),
-            free=free,
+            current=state.current.index_copy(
+                0, run, torch.where((nearer | lost)[:, None], found.rows, state.current[run])
+            ),
+            cost=state.cost.index_copy(0, run, torch.where(nearer, found.distances, cost)),
+            stride=state.stride.index_copy(0, run, torch.where(wide, (stride * 1.5).clamp_max(1.0), stride / 2)),
+            idle=idle,
+            free=state.free.index_copy(0, run, free),
             round=count,
-            done=count >= self.config.rounds or not (first or bool(gained) or bool(lost.any())),
+            done=count >= self.config.rounds or not bool((idle < _PATIENCE).any()),
         )
 
     def _first(
         self, space: FeatureSearchSpace, middle: Tensor, target: Tensor, run: Tensor
     ) -> Generator[Any, Any, Found]:
         """Look on the rays through the first solution and through the nearest known row that is decided as wanted."""
-        neighbour, known = unlike_neighbours(space, 1)
+        neighbour, known = (found[run] for found in unlike_neighbours(space, 1))
         ends = torch.cat([middle + 3 * (target - middle), torch.where(known, neighbour[:, 0], target)])
         both = torch.cat([run, run])
         found = yield from along(space, torch.cat([middle, middle]), ends, both, points=self.config.points, stages=2)
@@ -163,22 +160,25 @@ class Gradient:
             found.share[:count],
         )
 
-    def _bowl(self, space: FeatureSearchSpace, state: GradientState, free: Tensor) -> Bowl | None:
+    def _bowl(self, space: FeatureSearchSpace, state: GradientState, run: Tensor, free: Tensor) -> Bowl | None:
         if space.quadratic is None:
             return None
         if not space.groups or state.round == 0:
-            return Bowl.of(space).within(free, space.reference)
+            return Bowl.of(space).rows(run).within(free, space.reference[run])
         # Levels are chosen in the first round; the numbers are then solved for among them.
         grouped = torch.zeros_like(free)
         for group in space.groups:
             grouped[:, group] = True
-        return Bowl.of(space, state.current).within(free | grouped, space.reference)
-
-    def _offset(self, current: Tensor, terms: Tensor, slopes: Tensor) -> Tensor:
-        return (slopes[:, 0] * current).sum(dim=1) - terms[:, 0] - self.config.depth
+        return Bowl.of(space, state.current).rows(run).within(free | grouped, space.reference[run])
 
     def _descended(
-        self, space: FeatureSearchSpace, state: GradientState, free: Tensor, terms: Tensor, slopes: Tensor
+        self,
+        space: FeatureSearchSpace,
+        state: GradientState,
+        run: Tensor,
+        free: Tensor,
+        terms: Tensor,
+        slopes: Tensor,
     ) -> Tensor:
         """Return a step down the distance within the plane of the boundary, in the metric of the data, ``(N, D)``."""
         rows = space.known if len(space.known) > 1 else space.reference
@@ -188,10 +188,9 @@ class Gradient:
         along_normal, along_down = (normal @ metric) * free, (down @ metric) * free
         height = (normal * along_normal).sum(dim=1).clamp_min(1e-30)
         back = (terms[:, 0] + self.config.depth) / height
-        at_query = state.cost.isinf()
+        at_query, current, reference = state.cost[run].isinf(), state.current[run], space.reference[run]
         tangent = along_down - along_normal * ((normal * along_down).sum(dim=1) / height)[:, None]
-        size = (
-            tangent.square().sum(dim=1) / (state.current - space.reference).square().sum(dim=1).clamp_min(1e-30)
-        ).sqrt()
-        step = 0.5 * tangent / size.clamp_min(1e-30)[:, None]
-        return state.current - torch.where(at_query[:, None], 0.0, step) - along_normal * back[:, None]
+        moved = (current - reference).square().sum(dim=1).clamp_min(1e-30)
+        size = (tangent.square().sum(dim=1) / moved).sqrt().clamp_min(1e-30)
+        step = 0.5 * tangent / size[:, None]
+        return current - torch.where(at_query[:, None], 0.0, step) - along_normal * back[:, None]

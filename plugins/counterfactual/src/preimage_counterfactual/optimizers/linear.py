@@ -10,6 +10,7 @@ import torch
 
 from preimage.api import Gradients, Losses
 from preimage_counterfactual.optimizers.nearest import Bowl
+from preimage_counterfactual.optimizers.neighbours import unlike_neighbours
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Linear", "LinearState"]
 
 _ROUNDED = 1e-9
+_SAME = 1e-9
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -32,6 +34,7 @@ class LinearState:
         normals: of the half-spaces, ``(N, C, D)``.
         offsets: of the half-spaces, ``(N, C)``.
         depth: how far behind them each solution is to be, ``(N,)``.
+        answered: which queries have an answer, bool ``(N,)``.
         round: steps made.
         done: every query is answered, or there were rounds enough.
     """
@@ -40,6 +43,7 @@ class LinearState:
     normals: Tensor
     offsets: Tensor
     depth: Tensor
+    answered: Tensor
     round: int = 0
     done: bool = False
 
@@ -52,7 +56,7 @@ class Linear:
     classes the solution may land in a third one; its boundary then joins the half-spaces, and since each of them
     holds all that is wanted, what is found in the end is nearest. Where values have to be whole numbers or levels, they
     are rounded, held, and the rest is solved again; when rounding undoes the decision, the next solution lies
-    deeper.
+    deeper, and has the levels of a known row that is decided as wanted.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"gradient"})
@@ -74,27 +78,53 @@ class Linear:
             normals=current.new_zeros(n_runs, 0, width),
             offsets=current.new_zeros(n_runs, 0),
             depth=current.new_full((n_runs,), self.config.depth),
+            answered=torch.zeros(n_runs, dtype=torch.bool, device=current.device),
         )
 
     def step(self, space: FeatureSearchSpace, state: LinearState, rng: Any) -> Step[LinearState]:
         """Add the half-space that the gradient shows, solve, and ask whether the solution holds."""
-        everything = torch.arange(space.n_runs, device=space.device)
-        terms, slopes = yield Gradients(state.current, everything, terms=True)
+        run = torch.arange(space.n_runs, device=space.device)
+        terms, slopes = yield Gradients(state.current, run, terms=True)
+        normals, offsets = self.extended(state, terms, slopes)
+        behind = offsets - state.depth[:, None]
+        bowl = Bowl.of(space, self.categories(space, state))
+        fluid = bowl.nearest(normals, behind)
+        solution = self.settled(space, bowl, fluid, normals, behind, run)
+        answer = yield Losses(solution, run, terms=True)
+        answered = state.answered | (answer[:, 0] <= 0)
+        rounded = space.round(solution, run)
+        lacking = ((normals @ rounded[:, :, None])[:, :, 0] - offsets).nan_to_num(neginf=0).amax(dim=1).clamp_min(0)
+        count = state.round + 1
+        return LinearState(
+            current=fluid,
+            normals=normals,
+            offsets=offsets,
+            depth=state.depth + torch.where(answered, 0.0, lacking),
+            answered=answered,
+            round=count,
+            done=count >= self.config.rounds or bool(answered.all()),
+        )
+
+    def extended(self, state: LinearState, terms: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the half-spaces with those that the gradient adds, where it adds any: normals and offsets."""
         normal = slopes[:, 0]
         offset = (normal * state.current).sum(dim=1) - terms[:, 0]
-        normals = torch.cat([state.normals, normal[:, None]], dim=1)
-        offsets = torch.cat([state.offsets, offset[:, None]], dim=1)
-        bowl = Bowl.of(space)
-        fluid = bowl.nearest(normals, offsets - state.depth[:, None])
-        solution = self.settled(space, bowl, fluid, normals, offsets - state.depth[:, None], everything)
-        answer = yield Losses(solution, everything, terms=True)
-        wrong = answer[:, 0] > 0
-        rounded = space.round(solution, everything)
-        lacking = ((normals @ rounded[:, :, None])[:, :, 0] - offsets).amax(dim=1).clamp_min(0)
-        depth = state.depth + torch.where(wrong, lacking, 0.0)
-        count = state.round + 1
-        done = count >= self.config.rounds or not bool(wrong.any())
-        return LinearState(current=fluid, normals=normals, offsets=offsets, depth=depth, round=count, done=done)
+        known = (state.normals - normal[:, None]).abs().amax(dim=2) <= _SAME * normal.abs().amax(dim=1)[:, None]
+        new = ~known.any(dim=1)
+        if not new.any():
+            return state.normals, state.offsets
+        # A half-space that holds everything takes the place of one that is known already.
+        normal = torch.where(new[:, None], normal, 0.0)
+        offset = torch.where(new, offset, torch.inf)
+        return torch.cat([state.normals, normal[:, None]], dim=1), torch.cat([state.offsets, offset[:, None]], dim=1)
+
+    def categories(self, space: FeatureSearchSpace, state: LinearState) -> Tensor | None:
+        """Return rows whose levels to take on, ``(N, D)``: from round to round those of another known row."""
+        if not space.groups or state.round == 0:
+            return None
+        rows, _ = unlike_neighbours(space, state.round)
+        run = torch.arange(space.n_runs, device=space.device)
+        return space.round(rows[:, -1], run)
 
     def settled(
         self, space: FeatureSearchSpace, bowl: Bowl, fluid: Tensor, normals: Tensor, offsets: Tensor, run: Tensor

@@ -139,7 +139,7 @@ class Bowl:
         """Return the points of least cost where some coordinates are held, and how hard each coordinate is pushed."""
         covariance, centre = self.given(held, values)
         along = normals @ covariance
-        gap = (normals @ centre[:, :, None])[:, :, 0] - offsets
+        gap = (normals @ centre[:, :, None])[:, :, 0] - offsets  # minus infinity where a half-space holds everything
         force, able = _multipliers(along @ normals.mT, gap)
         solution = centre - ((force * able)[:, None] @ along)[:, 0]
         push = ((solution - self.centre)[:, None] @ self.precision)[:, 0] + (force[:, None] @ normals)[:, 0]
@@ -166,7 +166,7 @@ def _multipliers(gram: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
     """
     diagonal = gram.diagonal(dim1=1, dim2=2)
     able = diagonal > 1e-12 * diagonal.amax().clamp_min(1e-300)
-    stuck = torch.where(gap > 0, _GREAT, 0.0)
+    stuck = torch.where(gap > 0, _GREAT, 0.0).to(gap)
     if gram.shape[1] == 1:
         return torch.where(able, gap.clamp_min(0) / diagonal, stuck), able
     force = torch.zeros_like(gap)
