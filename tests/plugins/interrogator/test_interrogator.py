@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -122,6 +123,36 @@ def test_phrases_of_different_lengths_are_asked_about_by_length(words):
 
     phrases = [(1, 2, 3), (4,), (5, 6), (7,)]
     assert toy.search(optimizer, 50).state.current.tolist() == greedy(toy, phrases=phrases)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("options", [{"beam_width": 400}, {"strategy": "uniform-cost", "frontier_size": 400}])
+def test_with_every_chain_in_play_it_finds_the_best_of_all(words, options, seed):
+    """Where no chain is given up, the end is the optimum that trying everything finds; greedily it need not be."""
+    toy = words(12, seed=seed)
+    options = {"max_phrases": 3, "min_phrases": 3, "intermediate_count": 12, **options}
+    search = toy.search(interrogator(**options), 10_000)
+    truth = min(itertools.permutations(range(12), 3), key=lambda chain: loss_of(toy, chain))
+    chains = [chain for size in (1, 2, 3) for chain in itertools.permutations(range(12), size)]
+
+    assert search.state.done
+    assert search.tracks[0].best.loss == pytest.approx(min(loss_of(toy, chain) for chain in chains))
+    if "beam_width" in options:
+        assert loss_of(toy, search.state.current.tolist()) == pytest.approx(loss_of(toy, truth))
+
+
+def test_a_beam_keeps_the_best_chains_in_play(words):
+    """After a round the state has as many chains as the beam is wide, those of a slow search, the best first."""
+    toy = words(15)
+    state = toy.search(interrogator(beam_width=3), 2).state
+    level = [()]
+    for _ in range(2):
+        longer = [(*chain, token) for chain in level for token in range(15) if token not in chain]
+        level = sorted(longer, key=lambda chain: loss_of(toy, chain))[:3]
+
+    assert [ids for ids, _, _ in state.chains] == level
+    assert [loss for _, _, loss in state.chains] == pytest.approx([loss_of(toy, chain) for chain in level])
+    assert state.current.tolist() == list(level[0])
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -11,6 +11,7 @@ from attrs.validators import deep_iterable, ge, instance_of, optional
 
 from preimage.errors import OptionError
 from preimage.start import TextStart
+from preimage.strategy import TreeSearch
 
 __all__ = ["InterrogatorConfig", "PruneConfig"]
 
@@ -45,7 +46,7 @@ class _GivenStart:
 
 
 @attrs.frozen(kw_only=True)
-class InterrogatorConfig(_GivenStart):
+class InterrogatorConfig(TreeSearch, _GivenStart):
     """Which phrases the interrogator knows and how it chains them.
 
     Raises:
