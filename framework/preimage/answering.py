@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import torch
 
-from preimage.api.optimizer import Gradients, Losses, NextTokens, Optimizer, Request
+from preimage.api.optimizer import Captions, Gradients, Losses, NextTokens, Optimizer, Request
 from preimage.errors import PluginError
 from preimage.track import Best, Track
 
@@ -50,9 +50,15 @@ class Asked:
 
 def read_request(optimizer: Optimizer[Any], search: Search, request: object) -> Asked:
     """Return what `request` asks for, with the run that each row belongs to."""
-    if not isinstance(request, Losses | Gradients | NextTokens):
-        message = f"{type(optimizer).__name__} yielded {request!r}; a step may yield Losses, Gradients or NextTokens."
+    if not isinstance(request, Losses | Gradients | NextTokens | Captions):
+        message = (
+            f"{type(optimizer).__name__} yielded {request!r}; a step may yield Losses, Gradients, NextTokens or Captions."
+        )
         raise PluginError(message)
+    live = tuple(track.stop_reason is None for track in search.tracks)
+    if isinstance(request, Captions):
+        runs = torch.arange(len(search.tracks))
+        return Asked(search, request, runs[:, None][:, :0], runs, live)
     rows = request.prefixes if isinstance(request, NextTokens) else request.candidates
     rows = rows[None] if rows.ndim == 1 else rows
     run = request.run
@@ -65,7 +71,6 @@ def read_request(optimizer: Optimizer[Any], search: Search, request: object) -> 
                 "belongs to which run: set the request's `run`."
             )
             raise PluginError(message)
-    live = tuple(track.stop_reason is None for track in search.tracks)
     return Asked(search, request, rows, run.to(rows.device), live)
 
 
@@ -73,6 +78,9 @@ def answer(problem: Problem, asked: Sequence[Asked], limits: Limits) -> Iterator
     """Yield the answer to each of `asked`, all of one kind; None where the budget is at its end."""
     if isinstance(asked[0].request, NextTokens):
         yield from _next_tokens(problem, asked)
+        return
+    if isinstance(asked[0].request, Captions):
+        yield from _captions(problem, asked)
         return
     with_gradient = isinstance(asked[0].request, Gradients)
     granted = [_granted(item, limits) for item in asked]
@@ -103,6 +111,23 @@ def _next_tokens(problem: Problem, asked: Sequence[Asked]) -> Iterator[tuple[Ask
         for index, track in enumerate(item.search.tracks):
             track.charge(forward=item.live[index] * int((item.run == index).sum()))
         yield item, log_probs
+
+
+def _captions(problem: Problem, asked: Sequence[Asked]) -> Iterator[tuple[Asked, Any]]:
+    """Yield the captions of all that ask one captioner in one way from one pass; a caption counts as one row."""
+    ways: dict[Any, list[Asked]] = {}
+    for item in asked:
+        request = cast("Captions", item.request)
+        ways.setdefault((request.captioner, request.decoding), []).append(item)
+    for (captioner, decoding), items in ways.items():
+        targets = [track.target for item in items for track in item.search.tracks]
+        seeds = [cast("Captions", item.request).seed for item in items for _ in item.search.tracks]
+        answers = iter(problem.captions(captioner, decoding, targets, seeds))
+        for item in items:
+            said = tuple(next(answers) for _ in item.search.tracks)
+            for index, track in enumerate(item.search.tracks):
+                track.charge(forward=item.live[index] * len(said[index]))
+            yield item, said if item.search.rowwise else said[0]
 
 
 def _granted(item: Asked, limits: Limits) -> Tensor:

@@ -160,13 +160,15 @@ class Pipeline:
             PreimageError: see `preimage.errors`.
         """
         from preimage.assembly import assemble, check
-        from preimage.execution import execute
 
         if catalogue is None:
             from preimage._catalogue import catalogue as installed
 
             catalogue = installed()
-        check(self, catalogue)
+        check(self, catalogue, targets)
+        # Only now, because it imports torch, and what does not fit is to be said at once.
+        from preimage.execution import execute
+
         assembly = assemble(self, targets, catalogue)
         return execute(
             assembly,

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from preimage.api.adapter import EmbeddingAdapter
+    from preimage.api.model import Decoding
     from preimage.api.space import TextSpace
+    from preimage.captioning import Captioning
     from preimage.search_space import SearchSpace
 
 __all__ = ["BoundTerm", "Evaluation", "Problem"]
@@ -65,12 +67,20 @@ class Problem:
         space: what an optimizer may propose.
         terms: what makes a candidate good; lower is better.
         batch_size: rows in one forward pass at most; halved for good when memory runs out.
+        captioning: says what the targets show, where an optimizer asks for that.
 
     Raises:
         AssemblyError: there is no term, or terms are bound to different numbers of targets.
     """
 
-    def __init__(self, space: SearchSpace, terms: Sequence[BoundTerm], *, batch_size: int | None = None) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        terms: Sequence[BoundTerm],
+        *,
+        batch_size: int | None = None,
+        captioning: Captioning | None = None,
+    ) -> None:
         if not terms:
             message = "A problem without an objective has nothing to minimise: add at least one term."
             raise AssemblyError(message)
@@ -165,6 +175,19 @@ class Problem:
         scale = sum(abs(weight) for weight, _ in known) or 1.0
         mean = torch.stack([log_probs * (weight / scale) for weight, log_probs in known]).sum(dim=0)
         return torch.log_softmax(mean, dim=1)
+
+    def captions(
+        self, captioner: str, decoding: Decoding, targets: Sequence[int], seeds: Sequence[int]
+    ) -> list[tuple[str, ...]]:
+        """Return what targets show, in words; see `Captioning`.
+
+        Raises:
+            AssemblyError: no captioner was loaded, or a target is no picture.
+        """
+        if self._captioning is None:
+            message = f"Captions of {captioner!r} are asked for, and this problem has no captioner: give it captioning."
+            raise AssemblyError(message)
+        return self._captioning(captioner, decoding, targets, seeds)
 
     def score_texts(self, texts: Sequence[str], target: Tensor) -> Evaluation:
         """Score prompts as texts, each typed into the templates afresh: the public value of a prompt.

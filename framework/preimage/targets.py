@@ -11,7 +11,7 @@ from preimage.errors import InputError
 from preimage.image import load_image, sha256
 from preimage.result import TargetRecord
 
-__all__ = ["read_targets"]
+__all__ = ["read_targets", "shows_picture"]
 
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif"}
 
@@ -35,12 +35,19 @@ def read_targets(targets: Sequence[Any]) -> tuple[list[Any], tuple[TargetRecord,
     return [value for value, _ in read], tuple(record for _, record in read)
 
 
+def shows_picture(target: Any) -> bool:
+    """Tell whether a target is, or holds, something to be read as a picture; nothing is read."""
+    if isinstance(target, tuple):
+        return any(map(shows_picture, target))
+    return not (isinstance(target, str) and Path(target).suffix.lower() not in _PICTURES)
+
+
 def _read(target: Any) -> tuple[Any, TargetRecord]:
     if isinstance(target, tuple):
         values, records = zip(*(_read(part) for part in target), strict=True)
         names = ", ".join(record.name for record in records)
         return values, TargetRecord(records[0].kind, names, "".join(record.sha256 for record in records))
-    if isinstance(target, str) and Path(target).suffix.lower() not in _PICTURES:
+    if not shows_picture(target):
         return target, TargetRecord("text", target)
     image = load_image(target)
     name = os.fspath(target) if isinstance(target, str | os.PathLike) else getattr(target, "filename", "")

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+import attrs
+from attrs.validators import ge, gt, instance_of, le
+
 from preimage.api.space import TextSpace
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ __all__ = [
     "ROLES",
     "Captioner",
     "Classifier",
+    "Decoding",
     "Denoiser",
     "ImageGenerator",
     "ImageTextEncoder",
@@ -119,12 +123,57 @@ class Classifier(Model, Protocol):
         ...
 
 
+@attrs.frozen(kw_only=True)
+class Decoding:
+    """How a captioner finds its words; lengths are in its own tokens.
+
+    Attributes:
+        count: how many captions of each picture.
+        beams: of them so many come from a search with so many beams, likeliest first; 1 is the greedy caption. All
+            beyond that are sampled.
+        prefix: a text that is put into the captioner's mouth; captions are what it goes on with.
+        min_tokens: no caption ends before.
+        max_tokens: every caption ends there.
+        length_penalty: the power of the length by which beams divide their log-probabilities: above 0 long captions
+            gain, below 0 short ones.
+        temperature: of sampling; what is likely becomes likelier below 1.
+        top_p: sampling draws from the likeliest tokens that have this much probability together.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    count: int = attrs.field(default=1, validator=[instance_of(int), ge(1)])
+    beams: int = attrs.field(default=1, validator=[instance_of(int), ge(1)])
+    prefix: str = attrs.field(default="", validator=instance_of(str))
+    min_tokens: int = attrs.field(default=0, validator=[instance_of(int), ge(0)])
+    max_tokens: int = attrs.field(default=48, validator=[instance_of(int), ge(1)])
+    length_penalty: float = attrs.field(default=1.0, converter=float)
+    temperature: float = attrs.field(default=1.0, converter=float, validator=gt(0.0))
+    top_p: float = attrs.field(default=1.0, converter=float, validator=[gt(0.0), le(1.0)])
+
+    @property
+    def sampled(self) -> int:
+        """How many of the captions of a picture are sampled."""
+        return max(0, self.count - self.beams)
+
+
 @runtime_checkable
 class Captioner(Model, Protocol):
     """Pictures to texts."""
 
-    def captions(self, images: Sequence[Image], *, count: int = 1, beams: int = 1) -> list[list[str]]:
-        """Return `count` captions of each picture, best first; more than the beams are sampled."""
+    def captions(
+        self, images: Sequence[Image], decoding: Decoding, *, seeds: Sequence[int] | None = None
+    ) -> list[list[str]]:
+        """Return the captions of each picture, best first, then those that are sampled.
+
+        A picture with a seed has the same captions in any company, and no global generator is drawn from.
+
+        Arguments:
+            images: the pictures.
+            decoding: how many captions, and how they are found.
+            seeds: of what is sampled, one for each picture; 0 for all without them.
+        """
         ...
 
 

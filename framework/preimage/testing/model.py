@@ -10,7 +10,7 @@ import attrs
 import torch
 
 from preimage._loading import missing_members
-from preimage.api import ROLES, Component, Template
+from preimage.api import ROLES, Component, Decoding, Template
 from preimage.configuration import configure
 from preimage.errors import AssemblyError
 from preimage.testing.check import Check, CheckList, NotApplicable, Report, Violation, report_on
@@ -42,6 +42,12 @@ _BY_RICHNESS = (
     "denoiser",
     "captioner",
     "image-generator",
+)
+
+_DECODINGS = (
+    Decoding(max_tokens=6),
+    Decoding(count=2, beams=3, max_tokens=6),
+    Decoding(count=4, beams=1, min_tokens=3, max_tokens=6, temperature=2.0),
 )
 
 
@@ -493,6 +499,43 @@ def _pixels(image: Any) -> Tensor:
     return torch.tensor(list(image.convert("RGB").tobytes()), dtype=torch.float64)
 
 
+@CHECKS.required(remedy="Return decoding.count texts for each picture: those of beams first, then those sampled.")
+def _captions_are_as_many_as_asked(subject: ModelSubject) -> None:
+    """Each picture, of any size and mode, gets the captions that are asked for, as texts."""
+    subject.only("captioner")
+    pictures = [*toy_pictures(1), toy_pictures(2, size=80)[1].convert("L"), toy_pictures(3)[2].convert("RGBA")]
+    before = [picture.tobytes() for picture in pictures]
+    for decoding in _DECODINGS:
+        said = subject.model.captions(pictures, decoding)
+        if [len(captions) for captions in said] != [decoding.count] * len(pictures):
+            raise Violation(f"Asked for {decoding.count} captions of 3 pictures, it answers {said!r}.")
+        strange = [caption for captions in said for caption in captions if not isinstance(caption, str)]
+        if strange:
+            raise Violation(f"It answers {strange[0]!r}, which is no text.")
+    if [picture.tobytes() for picture in pictures] != before:
+        raise Violation("It writes to the pictures that it is given.")
+
+
+@CHECKS.required(remedy="Draw for each picture from a generator of its own, seeded by its seed alone.")
+def _a_picture_and_a_seed_are_captions(subject: ModelSubject) -> None:
+    """A picture with a seed has the same captions in any batch and order; other seeds sample others."""
+    subject.only("captioner")
+    pictures, seeds = toy_pictures(3), [7, 7, 8]
+    for decoding in _DECODINGS:
+        said = subject.model.captions(pictures, decoding, seeds=seeds)
+        for order in ([2, 0, 1], [1]):
+            again = subject.model.captions([pictures[i] for i in order], decoding, seeds=[seeds[i] for i in order])
+            for index, captions in zip(order, again, strict=True):
+                if captions != said[index]:
+                    raise Violation(f"In other company {said[index]!r} becomes {captions!r}.")
+        others = subject.model.captions(pictures, decoding, seeds=[seed + 1 for seed in seeds])
+        likely = decoding.count - decoding.sampled
+        if [captions[:likely] for captions in others] != [captions[:likely] for captions in said]:
+            raise Violation("With another seed the captions differ that are not sampled.")
+        if decoding.sampled and others == said:
+            raise Violation(f"Another seed samples the same {decoding.sampled} captions of each of 3 pictures.")
+
+
 @CHECKS.required(remedy="Take the log-softmax over the whole vocabulary, or over all labels.")
 def _probabilities_add_up(subject: ModelSubject) -> None:
     """Probabilities of next tokens, or of labels, add up to one."""
@@ -545,3 +588,6 @@ def _leaves_the_process_alone(subject: ModelSubject) -> None:
         model, rows = subject.model, _rows(subject.model.space, 2, 3)
         with untouched(f"Asking {type(model).__name__}"):
             subject.answer(rows)
+    if subject.role == "captioner":
+        with untouched(f"Asking {type(subject.model).__name__}"):
+            subject.model.captions(toy_pictures(2), _DECODINGS[-1], seeds=[1, 2])

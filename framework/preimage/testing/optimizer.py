@@ -14,7 +14,7 @@ import torch
 
 from preimage import checkpoint
 from preimage._loading import missing_members
-from preimage.api import Component, Gradients, Losses, NextTokens, Optimizer
+from preimage.api import Captions, Component, Gradients, Losses, NextTokens, Optimizer
 from preimage.budget import Budget
 from preimage.errors import PluginError
 from preimage.loop import advance, begin
@@ -145,7 +145,7 @@ class _Run:
     @property
     def candidates(self) -> list[Tensor]:
         """All candidates and prefixes that were asked about, each ``(B, L)``."""
-        return [_rows(request) for request in self.recorder.requests]
+        return [_rows(request) for request in self.recorder.requests if not isinstance(request, Captions)]
 
 
 def _run(
@@ -162,7 +162,7 @@ def _run(
     constraints: Constraints | None = None,
 ) -> _Run:
     """Run a new optimizer on a new toy; with `length` from random ids, without from where its options say."""
-    problem = toy_problem(n_targets=n_targets, constraints=constraints)
+    problem = toy_problem(n_targets=n_targets, constraints=constraints, captioner=_captioner_of(subject))
     if length is None and _refines(subject):
         length = 3
     recorder = _Recorder(subject.build())
@@ -174,6 +174,17 @@ def _run(
     budget = Budget(num_steps=steps, max_candidates=candidates, target_loss=target_loss, patience=patience)
     advance(problem, recorder, searches, budget)
     return _Run(problem, recorder, searches, tracks)
+
+
+def _captioner_of(subject: OptimizerSubject) -> Any:
+    """Return the captioner that it asks, where it asks for captions."""
+    optimizer = subject.build()
+    if "captions" not in optimizer.requires:
+        return None
+    captioner = getattr(optimizer, "captioner", None)
+    if captioner is None:
+        raise Violation(f"{type(optimizer).__name__} requires captions and has no `captioner`, which says whose.")
+    return captioner
 
 
 def _refines(subject: OptimizerSubject) -> bool:
@@ -258,9 +269,9 @@ def _follows_the_protocol(subject: OptimizerSubject) -> None:
     missing = missing_members(optimizer, Optimizer)
     if missing:
         raise Violation(f"{type(optimizer).__name__} has no {' and no '.join(missing)}.")
-    unknown = set(optimizer.requires) - {"gradient", "next-token"}
+    unknown = set(optimizer.requires) - {"gradient", "next-token", "captions"}
     if unknown:
-        raise Violation(f"requires holds {sorted(unknown)}; it may hold 'gradient' and 'next-token'.")
+        raise Violation(f"requires holds {sorted(unknown)}; it may hold 'gradient', 'next-token' and 'captions'.")
     run = _run(subject, steps=1)
     state = run.searches[0].state
     if not isinstance(state, optimizer.State):
@@ -331,7 +342,7 @@ def _resumes_where_it_stopped(subject: OptimizerSubject) -> None:
     """Ten steps are five steps, saved, loaded by a new process, and five more."""
     whole = _run(subject, steps=10, n_targets=2, seed=5)
     half = _run(subject, steps=5, n_targets=2, seed=5)
-    problem = toy_problem(n_targets=2)
+    problem = toy_problem(n_targets=2, captioner=_captioner_of(subject))
     optimizer = subject.build()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run"
@@ -403,6 +414,8 @@ def _requests_are_well_formed(subject: OptimizerSubject) -> None:
     run = _run(subject, steps=4, length=3)
     vocabulary, longest = len(run.problem.space.embedding), run.problem.space.max_length
     for request in run.recorder.requests:
+        if isinstance(request, Captions):
+            continue
         rows = request.prefixes if isinstance(request, NextTokens) else request.candidates
         shape = f"{type(request).__name__} of shape {tuple(rows.shape)} and {rows.dtype}"
         shortest = 0 if isinstance(request, NextTokens) else 1
@@ -416,10 +429,10 @@ def _requests_are_well_formed(subject: OptimizerSubject) -> None:
 
 @CHECKS.required(remedy="Add what it asks for to requires, and to the component's requires:… traits.")
 def _asks_only_for_what_it_declares(subject: OptimizerSubject) -> None:
-    """Gradients and next tokens are asked for only if requires says so, and the component's traits agree."""
+    """Gradients, next tokens and captions are asked for only if requires says so; the component's traits agree."""
     run = _run(subject, steps=4)
     declared = set(run.recorder.requires)
-    for kind, name in ((Gradients, "gradient"), (NextTokens, "next-token")):
+    for kind, name in ((Gradients, "gradient"), (NextTokens, "next-token"), (Captions, "captions")):
         if name not in declared and any(isinstance(request, kind) for request in run.recorder.requests):
             raise Violation(f"It yields {kind.__name__}, but requires is {sorted(declared)}.")
     if subject.component is not None and set(subject.component.trait("requires")) != declared:
@@ -432,7 +445,7 @@ def _asks_only_for_what_it_declares(subject: OptimizerSubject) -> None:
 @CHECKS.required(remedy="Work on copies: scatter instead of scatter_, torch.where instead of assignment.")
 def _inputs_are_not_changed(subject: OptimizerSubject) -> None:
     """Neither the space nor the state nor the ids it starts from are written to."""
-    problem = toy_problem()
+    problem = toy_problem(captioner=_captioner_of(subject))
     embedding, allowed = problem.space.embedding.clone(), problem.space.allowed.clone()
     recorder = _Recorder(subject.build())
     track = Track(0, best=_start(problem, 0, 3, 0))
@@ -471,6 +484,8 @@ def _finds_the_best_of_all(subject: OptimizerSubject) -> None:
     """The best of all prompts of two tokens is found from one of several starts within 3,000 candidates."""
     if _refines(subject):
         raise NotApplicable("It refines the prompt that it is given (start:required) and does not look for others.")
+    if _captioner_of(subject) is not None:
+        raise NotApplicable("It proposes what a captioner says of the picture (requires:captions), and nothing else.")
     problem = toy_problem()
     ids, loss = brute_force(problem, length=2)
     (text,) = problem.space.decode(ids[None])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from preimage.captioning import Captioning
 from preimage.problem import BoundTerm, Problem
 from preimage.search_space import Constraints, SearchSpace
 from preimage.text_space import TokenizerSpace
@@ -86,8 +87,16 @@ class ToyObjective:
         return (mean - self.hidden[target]).square().sum(dim=1)
 
 
-def toy_problem(*, n_targets: int = 1, seed: int = 1, constraints: Constraints | None = None) -> Problem:
+def toy_problem(
+    *, n_targets: int = 1, seed: int = 1, constraints: Constraints | None = None, captioner: Any = None
+) -> Problem:
     """Return the problem of finding the hidden prompts of `ToyObjective`.
+
+    Arguments:
+        n_targets: how many hidden prompts there are; each has a picture, too.
+        seed: draws them.
+        constraints: which words may be proposed.
+        captioner: under which reference a toy says what the pictures show, where an optimizer asks for captions.
 
     >>> problem = toy_problem()
     >>> ids, loss = brute_force(problem, length=2)
@@ -96,7 +105,13 @@ def toy_problem(*, n_targets: int = 1, seed: int = 1, constraints: Constraints |
     """
     tokens = toy_tokens()
     objective = ToyObjective(tokens, n_targets=n_targets, seed=seed)
-    return Problem(SearchSpace(tokens, constraints), [BoundTerm("toy", objective)])
+    captioning = None
+    if captioner is not None:
+        from preimage.testing.toy_models import ToyCaptioner, toy_pictures
+
+        reference = captioner if isinstance(captioner, str) else captioner.reference
+        captioning = Captioning({reference: ToyCaptioner(seed=seed)}, toy_pictures(n_targets))
+    return Problem(SearchSpace(tokens, constraints), [BoundTerm("toy", objective)], captioning=captioning)
 
 
 def brute_force(problem: Problem, length: int, target: int = 0) -> tuple[Tensor, float]:

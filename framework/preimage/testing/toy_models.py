@@ -15,13 +15,15 @@ from torch import nn
 from torch.nn import functional
 
 from preimage.errors import AssemblyError
-from preimage.testing.toy import toy_tokens
+from preimage.testing.toy import WORDS, toy_tokens
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-__all__ = ["ToyClassifier", "ToyDenoiser", "ToyEncoder", "ToyLanguageModel", "toy_model", "toy_pictures"]
+    from preimage.api.model import Decoding
+
+__all__ = ["ToyCaptioner", "ToyClassifier", "ToyDenoiser", "ToyEncoder", "ToyLanguageModel", "toy_model", "toy_pictures"]
 
 _WIDTH, _HIDDEN = 6, 8
 
@@ -166,11 +168,41 @@ class ToyDenoiser(_Toy):
         return losses
 
 
+class ToyCaptioner(_Toy):
+    """The role ``captioner``: it names the words that a picture's pixels are most like, and one that nobody knows."""
+
+    _outputs = len(WORDS)
+
+    def captions(
+        self, images: Sequence[Image], decoding: Decoding, *, seeds: Sequence[int] | None = None
+    ) -> list[list[str]]:
+        """Return the captions of each picture, best first, then those that are sampled."""
+        return [
+            self._said(image, decoding, seed) for image, seed in zip(images, seeds or [0] * len(images), strict=True)
+        ]
+
+    def _said(self, image: Image, decoding: Decoding, seed: int) -> list[str]:
+        pixels = torch.tensor(list(image.convert("RGB").resize((4, 4)).tobytes()), dtype=torch.float64) / 255 - 0.5
+        scores = pixels @ self.network.pixels
+        rng = torch.Generator().manual_seed(seed)
+        length = min(max(decoding.min_tokens, 3), decoding.max_tokens)
+        captions = []
+        for index in range(decoding.count):
+            drawn = torch.rand(scores.shape, generator=rng, dtype=scores.dtype).clamp(min=1e-12)
+            # Adding this noise and taking the largest draws from the softmax of the scores.
+            noise = -decoding.temperature * (-drawn.log()).log() if index >= decoding.beams else 0.0 * drawn
+            order = (scores + noise).argsort(descending=True).tolist()
+            words = [WORDS[place] for place in order[min(index, decoding.beams - 1) :][:length]]
+            captions.append(" ".join([*words[:1], "nameless", *words[1:]][:length]))
+        return captions
+
+
 _TOYS: dict[str, type[_Toy]] = {
     "text-encoder": ToyEncoder,
     "image-text-encoder": ToyEncoder,
     "language-model": ToyLanguageModel,
     "classifier": ToyClassifier,
+    "captioner": ToyCaptioner,
     "denoiser": ToyDenoiser,
 }
 
