@@ -27,7 +27,7 @@ MEASURES: Mapping[str, object] = MappingProxyType(
         "distances": ("scene-attributes", "token-f1", "exact-match", "edit-distance", "ssim", "kid", "fid"),
     }
 )
-"""What is measured on pictures of this world; searches go by ``miniworld:clip``, and no other model here is searched with."""
+"""What is measured on pictures of this world: searches go by ``miniworld:clip`` and have seen none of the others."""
 
 
 def held_out(count: int, seed: int = 0, objects: int | None = None) -> list[tuple[Scene, "Image", str]]:
