@@ -78,10 +78,12 @@ def test_every_block_runs(page, folder, capsys):
     """No page promises what does not work."""
     namespace = vars(sys.modules["__main__"])
     for block in blocks(page):
-        if block.code.startswith("{{ file "):
-            continue
+        file = re.match(r"\{\{ file (\S+) \}\}", block.code)
         if block.title and block.language in {"yaml", "toml"}:
-            (folder / block.title).write_text(block.code, encoding="utf-8")
+            code = (ROOT / file[1]).read_text(encoding="utf-8") if file else block.code
+            (folder / block.title).write_text(code, encoding="utf-8")
+        elif file:
+            continue
         elif block.language == "python":
             code = compile(block.code, f"{page.name}: {block.code.splitlines()[0]}", "exec")
             if not NEEDS_A_DOWNLOAD.search(block.code):
