@@ -93,7 +93,7 @@ def _compared(summary: Summary, claim: str, measure: Measure, left: Sequence[str
 def _at_once(summary: Summary) -> Finding:
     """Is there a method that regenerates better pictures than the captioner and says more of the truth as well?"""
     text = next((measure for name in _OF_TEXTS if (measure := summary.measure(name))), None)
-    what = text.title.lower() if text else "the true prompt"
+    what = text.spoken if text else "the true prompt"
     claim = f"Some method beats the captioner on regenerated pictures and on {what} at once"
     captioners, others = summary.of_kind("captioner"), summary.of_kind("optimizer", "refined caption")
     if summary.truth is None or text is None:
@@ -110,14 +110,14 @@ def _at_once(summary: Summary) -> Finding:
     named = won or [nearest]
     begin = "Both intervals are above zero for" if won else "Both intervals are above zero for none; nearest comes"
     numbers = "; ".join(
-        f"{recipe}: {summary.truth.title.lower()} {both[recipe][0]}, {what} {both[recipe][1]}" for recipe in named
+        f"{recipe}: {summary.truth.spoken} {both[recipe][0]}, {what} {both[recipe][1]}" for recipe in named
     )
     certain = [recipe for recipe, pair in both.items() if any(difference.sign < 0 for difference in pair)]
     verdict: Verdict = "holds" if won else ("does not hold" if len(certain) == len(both) else "is open")
     differences = tuple(
-        (f"{recipe} against {_group(summary, captioners)}: {measure.title.lower()}", difference)
-        for recipe, pair in both.items()
-        for measure, difference in zip((summary.truth, text), pair, strict=True)
+        (f"{recipe} against {_group(summary, captioners)}: {measure.spoken}", difference)
+        for recipe in named
+        for measure, difference in zip((summary.truth, text), both[recipe], strict=True)
     )
     return Finding(claim, verdict, (f"{begin} {numbers}.",), differences)
 
@@ -174,7 +174,7 @@ def _group(summary: Summary, recipes: Sequence[str]) -> str:
 
 
 def _quoted(measure: Measure) -> str:
-    return f"“{measure.title.lower()}”"
+    return f"“{measure.spoken}”"
 
 
 def _listed(recipes: Sequence[str]) -> str:

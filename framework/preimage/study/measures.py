@@ -113,6 +113,15 @@ class Measure:
     geometric: bool = False
     """Averaged by its logarithm, because it spans orders of magnitude."""
 
+    @property
+    def spoken(self) -> str:
+        """The title inside a sentence.
+
+        >>> [Measure("x", title, True, "text", "").spoken for title in ("Token F1", "SSIM, shared")]
+        ['token F1', 'SSIM, shared']
+        """
+        return self.title if self.title[:2].isupper() else self.title[:1].lower() + self.title[1:]
+
 
 COSTS = (
     Measure("candidates", "Candidates", False, "cost", "prompts scored"),

@@ -69,7 +69,7 @@ def reference_pictures(image: StudyImage, options: MeasureOptions, catalogue: Ca
     """
     if image.caption is None or options.generator is None:
         return []
-    generator = _Models(options, catalogue).generator(options.generator)
+    generator: Any = _Models(options, catalogue).generator(options.generator)
     return list(_references(generator, image.caption, options.n_pictures))
 
 

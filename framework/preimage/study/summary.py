@@ -92,6 +92,8 @@ class Summary:
     """The similarity of regenerated pictures, where pictures were made."""
     correlations: tuple[Correlation, ...]
     """Of every other measure with that similarity, the best predictor first."""
+    of_methods: Mapping[str, Interval]
+    """Recipe to the rank correlation of the objective with that similarity among all runs of this recipe alone."""
 
     def measure(self, name: str) -> Measure | None:
         """Return the measure of that name, where it was measured."""
@@ -138,7 +140,7 @@ def summarise(store: Store, catalogue: Catalogue | None = None) -> Summary:
         for measure in measures
         if truth is not None and measure.group not in ("pictures", "cost")
     ]
-    return Summary(
+    found = Summary(
         spec=spec,
         records=records,
         failed=tuple(record for record in everything if record.status != "ok"),
@@ -153,7 +155,9 @@ def summarise(store: Store, catalogue: Catalogue | None = None) -> Summary:
         of_truth=_of_truth(measures, records),
         truth=truth,
         correlations=tuple(sorted(correlations, key=lambda found: -_or_lowest(found.within.value))),
+        of_methods={},
     )
+    return attrs.evolve(found, of_methods=_of_methods(found))
 
 
 def values_of(records: Sequence[Record], measure: Measure) -> dict[str, dict[str, list[float]]]:
@@ -269,6 +273,20 @@ def _correlation(measure: Measure, truth: Measure, records: Sequence[Record]) ->
     own = [rank_correlation(array[:1], array[1:])[0] for array in arrays if array.shape[1] > 2]
     within = interval_of_mean([float(value) for value in own if not math.isnan(value)])
     return Correlation(measure, within, _pooled(arrays))
+
+
+def _of_methods(summary: Summary) -> dict[str, Interval]:
+    """Return how well the objective orders the runs of each method by itself."""
+    objective, truth = summary.objective, summary.truth
+    if objective is None or truth is None:
+        return {}
+    found = {}
+    for recipe in summary.spec.recipes:
+        own = [record for record in summary.records if record.key.recipe == recipe]
+        interval = _correlation(objective, truth, own).pooled
+        if not math.isnan(interval.value):
+            found[recipe] = interval
+    return found
 
 
 def _pooled(arrays: Sequence[Array]) -> Interval:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preimage.errors import StorageError
+from preimage.study.statistics import Interval
 from preimage.study.summary import Summary, summarise
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def rows_of(summary: Summary) -> dict[str, list[dict[str, Any]]]:
 
     ``runs`` has one a run, failed ones included; ``methods`` one for each measure and recipe, with the interval over
     pictures, the difference from the best method and its p-value, corrected for as many methods; ``predictors`` one for
-    each measure, with its rank correlation with the similarity of regenerated pictures.
+    each measure, with its rank correlation with the similarity of regenerated pictures; below them stands the objective
+    among the runs of each recipe alone.
     """
     return {"runs": _runs(summary), "methods": _methods(summary), "predictors": _predictors(summary)}
 
@@ -113,18 +115,27 @@ def _methods(summary: Summary) -> list[dict[str, Any]]:
 
 
 def _predictors(summary: Summary) -> list[dict[str, Any]]:
+    truth = summary.truth.name if summary.truth else ""
+    rows: list[tuple[str, str, Interval | None, Interval]] = [
+        (correlation.measure.name, "", correlation.within, correlation.pooled) for correlation in summary.correlations
+    ]
+    objective = summary.objective.name if summary.objective else ""
+    rows += [(objective, recipe, None, interval) for recipe, interval in summary.of_methods.items()]
     return [
         {
-            "measure": correlation.measure.name,
-            "truth": summary.truth.name if summary.truth else "",
-            **{
-                f"{name}{part}": value
-                for name, interval in (("within_picture", correlation.within), ("pooled", correlation.pooled))
-                for part, value in (("", interval.value), ("_low", interval.low), ("_high", interval.high))
-            },
+            "measure": measure,
+            "truth": truth,
+            "recipe": recipe,
+            **_ends("within_picture", within),
+            **_ends("pooled", pooled),
         }
-        for correlation in summary.correlations
+        for measure, recipe, within, pooled in rows
     ]
+
+
+def _ends(name: str, interval: Interval | None) -> dict[str, float | None]:
+    parts = {"": "value", "_low": "low", "_high": "high"}
+    return {f"{name}{end}": None if interval is None else getattr(interval, part) for end, part in parts.items()}
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:

@@ -127,6 +127,14 @@ class TestCorrelations:
         assert found["held-out-similarity"].pooled.value == pytest.approx(scipy.stats.spearmanr(*pooled).statistic)
         assert found["loss"].within.value == pytest.approx(found["similarity"].within.value)
 
+    def test_each_method_alone(self, planted):
+        """The objective's correlation among the runs of one recipe is scipy's."""
+        summary = summarise(planted.store(spread=0.15))
+        own = [record.measures for record in summary.records if record.key.recipe == "random"]
+        expected = scipy.stats.spearmanr(*([each[name] for each in own] for name in ("similarity", summary.truth.name)))
+        assert summary.of_methods["random"].value == pytest.approx(expected.statistic)
+        assert summary.of_methods["random"].count == 8
+
     def test_planted_gap(self, planted):
         """The held-out encoder was made to know half of the truth, and the objective none of it."""
         levels = dict.fromkeys(("caption", "gcg", "random", "refined"), (0.5, 0.5, 0.5))

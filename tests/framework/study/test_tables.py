@@ -60,7 +60,11 @@ def test_methods_and_predictors(planted):
     ]
     assert rows["similarity", "gcg"]["best"] == "True"
     assert rows["similarity", "gcg"]["difference"] == ""
-    predictors = {row["measure"]: row for row in read(store.folder / "tables" / "predictors.csv")}
+    written = read(store.folder / "tables" / "predictors.csv")
+    predictors = {row["measure"]: row for row in written if not row["recipe"]}
+    assert {row["recipe"]: float(row["pooled"]) for row in written if row["recipe"]} == {
+        recipe: interval.value for recipe, interval in summary.of_methods.items()
+    }
     assert float(predictors["loss"]["within_picture"]) == next(
         each.within.value for each in summary.correlations if each.measure.name == "loss"
     )

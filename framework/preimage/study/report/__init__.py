@@ -106,7 +106,7 @@ def _lead(summary: Summary) -> str:
     equal = f" Budgets: {spec.equalised}." if spec.equalised else ""
     return (
         f"{', '.join(spec.recipes)}: {_count(len(spec.seeds), 'seed')} each, {_count(total, 'run')}{so_far}, {failed}."
-        f"{equal} Numbers are means over pictures; brackets hold 95 % intervals from drawing the pictures again "
+        f"{equal} Numbers are means over pictures; brackets hold 95% intervals from drawing the pictures again "
         f"{N_RESAMPLES:,} times, each with all its runs."
     )
 

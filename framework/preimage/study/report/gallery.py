@@ -77,7 +77,7 @@ def _runs(folder: Path, summary: Summary, recipe: str, index: int, image: StudyI
 
 def _head(summary: Summary, record: Record, name: str, *, is_html: bool = False) -> str:
     scores = [
-        f"{escape(measure.title.lower())} {number(value)}"
+        f"{escape(measure.spoken)} {number(value)}"
         for measure in (summary.truth, summary.objective)
         if measure is not None and (value := value_of(record, measure)) is not None
     ]

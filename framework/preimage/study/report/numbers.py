@@ -155,7 +155,7 @@ def against_captioner(summary: Summary) -> str:
     ]
     return (
         f"<h3>Better than {escape(' and '.join(captioners))} by</h3>"
-        f'<p class="note">Paired differences over pictures with 95 % intervals; right of zero is better.</p>'
+        f'<p class="note">Paired differences over pictures with 95% intervals; right of zero is better.</p>'
         f'<div class="beside">{"".join(f"<div>{part}</div>" for part in parts)}</div>'
     )
 
@@ -188,7 +188,11 @@ def predictors(summary: Summary) -> str:
         head=("score", "among the runs on one picture, on average"),
         beside=("among all runs", pooled),
     )
+    own = range_rows(
+        [(recipe, interval, order.index(recipe)) for recipe, interval in summary.of_methods.items()], ends=(-1.0, 1.0)
+    )
+    alone = f"<h3>“{escape(objective.title)}” among the runs of one method</h3>{own}" if own else ""
     return (
         '<p class="note">How well a cheap score tells which prompt makes the picture: rank correlation (Spearman) '
-        f"with “{escape(truth.title.lower())}”, turned so that 1 is a perfect predictor.</p>{figure}{rows}"
+        f"with “{escape(truth.spoken)}”, turned so that 1 is a perfect predictor.</p>{figure}{rows}{alone}"
     )

@@ -61,8 +61,8 @@ def origin(store: Store, summary: Summary) -> str:
     )
     parquet = "" if list((Path(store.folder) / tables.FOLDER).glob("*.parquet")) else f" {tables.NO_PARQUET}"
     return (
-        "<h3>To run it again</h3><p>Save the recipes below under their names, beside the pictures of the study's "
-        f"folder.</p><pre>{escape(_command(summary))}</pre>{recipes}"
+        "<h3>To run it again</h3><p>Save the recipes below under their names in the study's folder, and in that folder "
+        f"give the command.</p><pre>{escape(_command(summary))}</pre>{recipes}"
         f'<h3>Measured with</h3><ul class="versions">{measures or "<li>nothing but loss and cost</li>"}</ul>'
         f'<h3>Versions</h3><ul class="versions">{made}</ul>'
         + (f'<h3>Models that searched, and their weights</h3><ul class="versions">{weights}</ul>' if weights else "")
