@@ -30,7 +30,7 @@ class TransformersConfig:
     image_batch: int = attrs.field(
         default=64,
         validator=[instance_of(int), ge(1)],
-        metadata={"help": "Pictures that go through an image tower at once."},
+        metadata={"help": "Pictures that go through an image tower, or captions that are written, at once."},
     )
     share_prefixes: bool = attrs.field(
         default=True,

@@ -12,12 +12,14 @@ from transformers import (
     AutoImageProcessor,
     AutoModel,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoModelForSequenceClassification,
     AutoModelForTextEncoding,
 )
 
 from preimage.errors import AssemblyError, InputError
 from preimage.weights import floating_type
+from preimage_transformers.captioner import CAPTIONERS, TransformersCaptioner
 from preimage_transformers.classifier import TransformersClassifier
 from preimage_transformers.clip import TransformersClip
 from preimage_transformers.language_model import TransformersLanguageModel
@@ -29,9 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["load"]
 
-_Loaded = TransformersClip | SentenceEncoder | TransformersLanguageModel | TransformersClassifier
+_Loaded = TransformersClip | SentenceEncoder | TransformersLanguageModel | TransformersClassifier | TransformersCaptioner
 
-_ROLES = ("image-text-encoder", "text-encoder", "language-model", "classifier")
+_ROLES = ("image-text-encoder", "text-encoder", "language-model", "classifier", "captioner")
 
 
 def load(
@@ -75,6 +77,16 @@ def load(
         mapping = transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
         model = _model(source, described, role, AutoModelForSequenceClassification, mapping, kind)
         return TransformersClassifier(model.to(place), source.tokenizer(), reference=source.reference)
+    if role == "captioner":
+        if described.model_type not in CAPTIONERS:
+            raise AssemblyError(_wrong_role(source, described, role))
+        return TransformersCaptioner(
+            source.model(AutoModelForImageTextToText, kind).to(place),
+            source.tokenizer(),
+            source.read(AutoImageProcessor.from_pretrained, "image processor"),
+            reference=source.reference,
+            image_batch=config.image_batch,
+        )
     if _is_clip(described):
         return TransformersClip(
             source.model(AutoModel, kind).to(place),
@@ -172,6 +184,7 @@ def _wrong_role(source: Source, described: Any, role: str) -> str:
             ("image-text-encoder", _is_clip(described)),
             ("language-model", type(described) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING),
             ("classifier", type(described) in transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING),
+            ("captioner", described.model_type in CAPTIONERS),
             ("text-encoder", type(described) in transformers.MODEL_FOR_TEXT_ENCODING_MAPPING),
         )
         if fits
