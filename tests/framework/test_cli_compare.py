@@ -61,11 +61,14 @@ def test_equal_budgets(capsys):
     assert [record.spent.candidates for record in Store.open("study").records()] == [150, 150]
 
 
-def test_what_is_measured_can_be_chosen():
-    """Beside what the pictures suggest."""
+def test_what_is_measured_can_be_chosen(capsys):
+    """Beside what the pictures suggest; the summary has a line for each measure."""
     options = ["--measure-generator", "none", "--measure-held-out", "none", "--measure-distances", "token-f1"]
-    assert main(["compare", *BASE[:-1], *options, "--quiet"]) == 0
-    (record, _) = Store.open("study").records()
+    assert main(["compare", *BASE[:-1], *options]) == 0
+    record, other = Store.open("study").records()
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["mean", "few", "many"] in lines
+    assert ["Similarity", *(f"{each.measures['similarity']:.4f}" for each in (record, other))] in lines
 
     assert {"similarity", "text-similarity", "token-f1"} <= set(record.measures)
     assert "held-out-similarity" not in record.measures

@@ -16,6 +16,7 @@ from preimage.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from preimage.study.measures import Measure
     from preimage.study.record import Record
     from preimage.study.study import Progress
 
@@ -226,11 +227,12 @@ def _bar(console: Console) -> Any:
 
 
 def _print_summary(records: Sequence[Record], folder: Path) -> None:
-    """Print a line for each recipe, the first error, and where the rest is."""
+    """Print a line for each recipe and for each measure, the first error, and where the rest is."""
     from preimage.cli.table import aligned
 
     rows = [("recipe", "runs", "failed", "loss", "candidates", "passes", "seconds")]
-    for recipe in dict.fromkeys(record.key.recipe for record in records):
+    recipes = list(dict.fromkeys(record.key.recipe for record in records))
+    for recipe in recipes:
         own = [record for record in records if record.key.recipe == recipe]
         good = [record for record in own if record.status == "ok"]
         rows.append(
@@ -245,11 +247,44 @@ def _print_summary(records: Sequence[Record], folder: Path) -> None:
             )
         )
     print("\n".join(aligned(rows, right=range(1, 7))))
+    means = [(measure.title, *_means(records, recipes, measure)) for measure in _measured(records, folder)]
+    if means:
+        print()
+        print("\n".join(aligned([("mean", *recipes), *means], right=range(1, len(recipes) + 1))))
+        print()
     failed = [record for record in records if record.status == "failed"]
     if failed:
         print(f"{failed[0].key} failed: {failed[0].error}", file=sys.stderr)
         print(f"after mending it: preimage compare --resume {folder} --retry-failed", file=sys.stderr)
     print(f"report: {folder / 'report.html'}")
+
+
+def _measured(records: Sequence[Record], folder: Path) -> list[Measure]:
+    """Return what the numbers in the records are."""
+    from preimage._catalogue import catalogue
+    from preimage.study.measures import as_options, measures_of
+    from preimage.study.store import Store
+
+    with Store.open(folder) as store:
+        options = store.spec.measures
+    if options is None:
+        return []
+    known = measures_of(as_options(options), catalogue())
+    return [measure for measure in known if any(measure.name in record.measures for record in records)]
+
+
+def _means(records: Sequence[Record], recipes: Sequence[str], measure: Measure) -> list[str]:
+    """Return the mean of a measure for each recipe."""
+    from math import exp, log
+
+    found: dict[str, list[float]] = {recipe: [] for recipe in recipes}
+    for record in records:
+        if measure.name in record.measures:
+            value = record.measures[measure.name]
+            found[record.key.recipe].append(log(value) if measure.geometric else value)
+    if measure.geometric:
+        return [f"{exp(sum(values) / len(values)):.4g}" if values else "-" for values in found.values()]
+    return [_mean(values, "{:.4f}") for values in found.values()]
 
 
 def _mean(values: Sequence[float], form: str) -> str:
