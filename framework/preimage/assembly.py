@@ -130,8 +130,8 @@ def _check_captions(stage: Stage, targets: Sequence[Any], catalogue: Catalogue) 
     for target in () if isinstance(targets, str) else targets:
         if not shows_picture(target):
             message = (
-                f"{stage.optimizer} says what a picture shows, and the target {target!r} is a text: run it on pictures, "
-                "or leave that stage out."
+                f"{stage.optimizer} says what a picture shows, and the target {target!r} is a text: run it on "
+                "pictures, or leave that stage out."
             )
             raise AssemblyError(message)
     name = cast("str", stage.optimizer)
@@ -141,8 +141,8 @@ def _check_captions(stage: Stage, targets: Sequence[Any], catalogue: Catalogue) 
         loader = catalogue.describe("model", reference.partition(":")[0]).component
         if loader.trait("role") and "captioner" not in loader.trait("role"):
             message = (
-                f"{reference} is loaded by {loader.name}, which loads {' and '.join(sorted(loader.trait('role')))}, and "
-                f"{name} needs a captioner: name one, such as miniworld:blip2 or hf:Salesforce/blip2-opt-2.7b."
+                f"{reference} is loaded by {loader.name}, which loads {' and '.join(sorted(loader.trait('role')))}, "
+                f"and {name} needs a captioner: name one, such as miniworld:blip2 or hf:Salesforce/blip2-opt-2.7b."
             )
             raise AssemblyError(message)
 
@@ -201,7 +201,7 @@ def _alternative(catalogue: Catalogue, objectives: Mapping[str, Component]) -> s
     fitting = []
     for name in catalogue.names("optimizer"):
         component = catalogue.describe("optimizer", name).component
-        if "required" in component.trait("start"):
+        if "required" in component.trait("start") or "captions" in component.trait("requires"):
             continue
         needs_gradient = "gradient" in component.trait("requires")
         needs_next = "next-token" in component.trait("requires")

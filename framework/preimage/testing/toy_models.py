@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 
     from preimage.api.model import Decoding
 
-__all__ = ["ToyCaptioner", "ToyClassifier", "ToyDenoiser", "ToyEncoder", "ToyLanguageModel", "toy_model", "toy_pictures"]
+__all__ = [
+    "ToyCaptioner",
+    "ToyClassifier",
+    "ToyDenoiser",
+    "ToyEncoder",
+    "ToyLanguageModel",
+    "toy_model",
+    "toy_pictures",
+]
 
 _WIDTH, _HIDDEN = 6, 8
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from preimage.testing import ConformanceError, check_model
 from preimage.testing.model import CHECKS
-from preimage.testing.toy_models import ToyClassifier, ToyDenoiser, ToyEncoder, ToyLanguageModel
+from preimage.testing.toy_models import ToyCaptioner, ToyClassifier, ToyDenoiser, ToyEncoder, ToyLanguageModel
 
 BROKEN = {}
 
@@ -203,6 +203,18 @@ class DenoisesWithoutGradient(ToyDenoiser):
         return super().noise_prediction_loss(states, latents, timesteps, noise)
 
 
+@breaks("captions-are-as-many-as-asked")
+class KeepsOneToItself(ToyCaptioner):
+    def captions(self, images, decoding, *, seeds=None):
+        return [captions[:-1] or captions for captions in super().captions(images, decoding, seeds=seeds)]
+
+
+@breaks("a-picture-and-a-seed-are-captions")
+class DrawsForAllFromTheFirstSeed(ToyCaptioner):
+    def captions(self, images, decoding, *, seeds=None):
+        return super().captions(images, decoding, seeds=seeds and [seeds[0]] * len(images))
+
+
 @breaks("probabilities-add-up")
 class AnswersLogits(ToyClassifier):
     def embedding_class_log_probs(self, embeddings):
@@ -228,9 +240,9 @@ class InitialisesGlobally(ToyEncoder):
         torch.nn.Linear(3, 3)
 
 
-@pytest.mark.parametrize("model", [ToyEncoder, ToyLanguageModel, ToyClassifier, ToyDenoiser, Dice])
+@pytest.mark.parametrize("model", [ToyEncoder, ToyLanguageModel, ToyClassifier, ToyCaptioner, ToyDenoiser, Dice])
 def test_sound_models_pass(model):
-    """Nothing is found wrong with encoders, language models, classifiers, denoisers and generators."""
+    """Nothing is found wrong with encoders, language models, classifiers, captioners, denoisers and generators."""
     assert check_model(model, strict=False).failures == ()
 
 

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["load"]
 
-_Loaded = TransformersClip | SentenceEncoder | TransformersLanguageModel | TransformersClassifier | TransformersCaptioner
+_Loaded = (
+    TransformersClip | SentenceEncoder | TransformersLanguageModel | TransformersClassifier | TransformersCaptioner
+)
 
 _ROLES = ("image-text-encoder", "text-encoder", "language-model", "classifier", "captioner")
 

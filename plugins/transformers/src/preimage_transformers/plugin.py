@@ -17,7 +17,7 @@ def provide_models() -> tuple[Component, ...]:
             target="preimage_transformers.loader:load",
             config="preimage_transformers.config:TransformersConfig",
             api="1.0",
-            summary="Models of transformers: a hub name or a folder, as encoder, language model, classifier or captioner.",
+            summary="Models of transformers: encoders, language models, classifiers, captioners; hub names or folders.",
             traits=(
                 "role:image-text-encoder",
                 "role:text-encoder",
