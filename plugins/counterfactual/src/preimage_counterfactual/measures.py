@@ -315,7 +315,7 @@ def distinguishability(answers: Any, rows: Any, seed: int = 0) -> float:
     real = data[rng.permutation(len(data))[: len(made)]]
     both, kind = np.concatenate([made, real]), np.repeat([1, 0], len(made))
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
-    forest = RandomForestClassifier(100, random_state=seed)
+    forest = RandomForestClassifier(50, min_samples_leaf=2, random_state=seed)
     chances = cross_val_predict(forest, both, kind, cv=folds, method="predict_proba")[:, 1]
     return float(roc_auc_score(kind, chances))
 
