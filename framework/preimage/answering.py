@@ -51,7 +51,8 @@ class Asked:
 def read_request(optimizer: Optimizer[Any], search: Search, request: object) -> Asked:
     """Return what `request` asks for, with the run that each row belongs to."""
     if not isinstance(request, Losses | Gradients | NextTokens | Captions):
-        message = f"{type(optimizer).__name__} yielded {request!r}; a step may yield Losses, Gradients, NextTokens or Captions."
+        kinds = "Losses, Gradients, NextTokens or Captions"
+        message = f"{type(optimizer).__name__} yielded {request!r}; a step may yield {kinds}."
         raise PluginError(message)
     live = tuple(track.stop_reason is None for track in search.tracks)
     if isinstance(request, Captions):
