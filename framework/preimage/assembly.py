@@ -135,7 +135,8 @@ def _check_captions(stage: Stage, targets: Sequence[Any], catalogue: Catalogue) 
             )
             raise AssemblyError(message)
     name = cast("str", stage.optimizer)
-    options: Any = configure(catalogue.config("optimizer", name), stage.options, f"The optimizer {name!r}")
+    given = _stage_options(stage, catalogue)
+    options: Any = configure(catalogue.config("optimizer", name), given, f"The optimizer {name!r}")
     reference = getattr(options, "captioner", None)
     if isinstance(reference, str):
         loader = catalogue.describe("model", reference.partition(":")[0]).component

@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
-NAMES = ("autodan", "gcg", "interrogator", "pez", "random-search")
+NAMES = ("autodan", "blip2", "gcg", "interrogator", "pez", "random-search")
 WRITTEN = {(): "none", ", ": "`, `"}
 """How a table writes defaults that Python shows otherwise."""
 
@@ -88,4 +88,4 @@ def test_the_readme_lists_every_option_with_its_default(name):
         for component in components_of(name)
         for field in attrs.fields(loaded(component.config))
     ]
-    assert [(option, default if "`, `" in default else default.strip("`")) for option, default in rows] == defaults
+    assert [(option, default if "`, `" in default else default.strip("`").lower()) for option, default in rows] == defaults

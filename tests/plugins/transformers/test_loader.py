@@ -143,7 +143,8 @@ class TestRoles:
             ("clip", "language-model", r"'clip', which .* as 'language-model' \(but as image-text-encoder\)"),
             ("clip", "classifier", "'clip', which .* as 'classifier'"),
             ("t5", "language-model", "'t5', which .* as 'language-model'"),
-            ("gpt2", "captioner", "was asked for as 'captioner', but this loader's models are image-text-encoder"),
+            ("gpt2", "captioner", r"'gpt2', which .* as 'captioner' \(but as language-model or classifier\)"),
+            ("gpt2", "denoiser", "was asked for as 'denoiser', but this loader's models are image-text-encoder"),
         ],
     )
     def test_roles_it_does_not_play(self, kind: str, role: str, message: str) -> None:

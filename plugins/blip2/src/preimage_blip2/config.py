@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import attrs
 from attrs.validators import ge, gt, instance_of, le, optional
 
 from preimage.api import Decoding
 from preimage.errors import OptionError
+from preimage.preset import Preset
 
 __all__ = ["Blip2Config"]
 
@@ -21,6 +25,22 @@ class Blip2Config:
     >>> Blip2Config(count=8).decoding.sampled
     3
     """
+
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "paper": Preset(
+            options={
+                "captioner": "hf:Salesforce/blip2-opt-2.7b",
+                "count": 1,
+                "beams": 5,
+                "prefix": "An image of",
+                "min_tokens": 11,
+                "max_tokens": 32,
+                "length_penalty": 1.0,
+            },
+            num_steps=1,
+            summary="The prompt recovery study (arXiv:2408.06502): the likeliest caption of five beams.",
+        )
+    }
 
     captioner: str = attrs.field(
         default="hf:Salesforce/blip2-opt-2.7b",
