@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-
 __version__ = "0.1.0"
 
-__all__: list[str] = []
+_HOMES = {
+    "Answers": "search",
+    "CounterfactualExplainer": "explainer",
+    "Decision": "decision",
+    "Explanation": "explanation",
+    "TableSpace": "space",
+}
 
-_HOMES: dict[str, str] = {}
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,104 @@
+"""``preimage explain``, as people type it."""
+
+from __future__ import annotations
+
+import json
+
+import joblib
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from preimage.cli import main
+
+
+@pytest.fixture(scope="module")
+def files(task, tmp_path_factory, mixed_table):
+    """A table as CSV and its forest as a pickle; a CSV knows no ordered levels, so that columns of words stay out."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    folder = tmp_path_factory.mktemp("loan")
+    table, granted = mixed_table(300)
+    numbers = table[["age", "income", "savings"]]
+    model = RandomForestClassifier(20, random_state=0).fit(numbers, granted)
+    joblib.dump(model, folder / "model.joblib")
+    numbers.assign(granted=granted).to_csv(folder / "loans.csv", index=False)
+    return folder, model
+
+
+def run(files, *arguments):
+    folder, _ = files
+    given = ["explain", str(folder / "loans.csv"), "--model", str(folder / "model.joblib"), "--trust-model"]
+    return main([*given, "--drop", "granted", *arguments])
+
+
+def test_rows_are_explained_in_words_and_tables(files, capsys):
+    """Two rows, each with its number in the table."""
+    assert run(files, "--row", "3", "--row", "7", "--immutable", "age") == 0
+    said = capsys.readouterr().out
+    assert "row 3, decided" in said
+    assert "row 7, decided" in said
+    assert "2 of 2 answered by blackbox" in said
+    assert "age " not in said.replace("age\n", "")
+
+
+def test_answers_written_as_a_table_are_decided_as_asked(files, tmp_path, capsys):
+    """The file that --out writes, read back and put to the model."""
+    out = tmp_path / "answers.csv"
+    assert run(
+        files, *[text for row in range(5) for text in ("--row", str(row))], "--target", "1", "--out", str(out)
+    ) in (0, 1)
+    frame = pd.read_csv(out)
+    found = frame[frame["status"] == "found"]
+    assert len(found)
+    assert (files[1].predict(found[["age", "income", "savings"]]) == 1).all()
+
+
+def test_json_can_be_read_by_programs(files, capsys):
+    """With the place of each row in the table."""
+    assert run(files, "--row", "11", "--json") == 0
+    assert [row["position"] for row in json.loads(capsys.readouterr().out)["rows"]] == [11]
+
+
+def test_a_report_is_one_file(files, tmp_path, capsys):
+    """That names the table."""
+    assert run(files, "--row", "0", "--report", str(tmp_path / "page.html")) == 0
+    assert "loans.csv" in (tmp_path / "page.html").read_text()
+
+
+def test_a_pickle_is_not_opened_without_the_users_word(files, capsys):
+    """It could run anything."""
+    folder, _ = files
+    given = ["explain", str(folder / "loans.csv"), "--model", str(folder / "model.joblib"), "--row", "0"]
+    assert main(given) == 2
+    assert "runs whatever code it holds" in capsys.readouterr().err
+
+
+def test_a_skops_file_is_opened_without_where_skops_vouches_for_it(files, tmp_path, capsys):
+    """A linear model can run no code; what a forest holds is left to the user."""
+    io = pytest.importorskip("skops.io")
+    folder, forest = files
+    table = pd.read_csv(folder / "loans.csv")
+    linear = LogisticRegression(max_iter=2000).fit(table.drop(columns="granted"), table["granted"])
+    for model, name in ((linear, "linear.skops"), (forest, "forest.skops")):
+        io.dump(model, tmp_path / name)
+    given = ["explain", str(folder / "loans.csv"), "--drop", "granted", "--row", "0", "--model"]
+    assert main([*given, str(tmp_path / "linear.skops")]) == 0
+    assert main([*given, str(tmp_path / "forest.skops")]) == 2
+    assert "skops does not vouch for" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--row", "999"], "has the rows 0 to 299, and --row asks for 999"),
+        (["--row", "0", "--target", "maybe"], "knows no class 'maybe'"),
+        (["--row", "0", "--range", "income=low"], "gives no bounds"),
+        (["--row", "0", "--drop", "height"], "has no column 'height' to drop"),
+        ([], "--row"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_one_sentence(files, arguments, said, capsys):
+    """With what to write instead."""
+    assert run(files, *arguments) == 2
+    assert said in capsys.readouterr().err

@@ -1,0 +1,197 @@
+"""The explainer, from a model and a table to answers that people can read."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from preimage.errors import InputError, UnknownNameError
+from preimage_counterfactual import CounterfactualExplainer, Explanation
+
+LIMITS = {"immutable": ["sex", "age"], "change": {"education": "increase"}}
+
+
+@pytest.fixture(scope="module")
+def explained(task, mixed_table):
+    """An explainer of the mixed table's forest and what it says of eight rows."""
+    one = task("mixed", "forest")
+    explainer = CounterfactualExplainer(one.model, columns=LIMITS).fit(mixed_table()[0])
+    return one.model, explainer, explainer.explain(one.queries.head(8), total_cfs=2)
+
+
+def test_every_answer_is_decided_otherwise_by_the_model_itself(explained, task):
+    """The table of answers, given to the model, is decided otherwise than the rows."""
+    model, _, explanation = explained
+    before = model.predict(task("mixed", "forest").queries.head(8))
+    after = model.predict(explanation.table())
+    assert explanation.found.all()
+    assert (after != before[explanation.answers.run.numpy()]).all()
+
+
+def test_a_frame_has_one_line_for_each_answer_in_the_tables_own_units(explained, mixed_table):
+    """The tidy frame can be given to the model as it is."""
+    model, _, explanation = explained
+    frame = explanation.to_frame()
+    assert (frame["status"] == "found").all()
+    assert (model.predict(frame[list(mixed_table()[0].columns)]) == frame["decision"]).all()
+
+
+def test_changes_say_what_moved_and_nothing_else(explained, task):
+    """Undoing the listed changes gives the row back."""
+    _, _, explanation = explained
+    queries = task("mixed", "forest").queries
+    for place, one in enumerate(explanation):
+        for answer in one.counterfactuals:
+            restored = dict(answer.row) | {change.column: change.before for change in answer.changes}
+            assert restored == {name: queries[name].iloc[place] for name in queries.columns}
+            assert all(change.before != change.after for change in answer.changes)
+
+
+def test_what_may_not_change_does_not(explained):
+    """Immutable columns and directions hold for every answer."""
+    moved = explained[2].changes()
+    assert not set(moved["column"]) & {"sex", "age"}
+
+
+def test_sentences_name_the_change_and_the_price_of_moving_alone(explained):
+    """Income and savings go together in this table, so that moving one alone is dear."""
+    explainer = explained[1]
+    said = " ".join(" ".join(explained[2].sentences(place)) for place in range(8))
+    assert "The model decides" in said
+    assert "times what changing it together with its companions" in said
+    place = explainer.space_.spans[explainer.space_.places["income"]].start
+    assert f"Changing income alone costs {explainer.distance_.companion_factor(place):.2g} times" in said
+
+
+def test_a_row_without_an_answer_is_a_result_with_the_reason_and_the_nearest_miss(task, mixed_table):
+    """Being married alone changes no decision here."""
+    one = task("mixed", "forest")
+    explanation = (
+        CounterfactualExplainer(one.model)
+        .fit(mixed_table()[0])
+        .explain(one.queries.head(3), features_to_vary=["married"])
+    )
+    row = explanation[0]
+    assert row.status == "none"
+    assert not row.counterfactuals
+    assert explanation.sentences(0) == [row.reason]
+    assert row.nearest_miss is not None
+    assert row.nearest_miss["income"] == row.row["income"]
+    frame = explanation.to_frame()
+    assert len(frame) == 3
+    assert frame["income"].isna().all()
+
+
+def test_the_model_decides_which_method_is_the_fastest(task):
+    """Linear models have a closed form, perceptrons gradients, forests neither."""
+    chosen = {
+        kind: CounterfactualExplainer(task("breast_cancer", kind).model)
+        .fit(task("breast_cancer", kind).queries)
+        .method_
+        for kind in ("logistic", "perceptron", "forest")
+    }
+    assert chosen == {"logistic": "linear", "perceptron": "gradient", "forest": "blackbox"}
+
+
+def test_torch_modules_and_functions_are_models_too():
+    """A module on raw rows, and a function of the table, by their probabilities."""
+    rows = np.random.default_rng(0).normal(size=(200, 3))
+    module = torch.nn.Sequential(torch.nn.Linear(3, 2)).double().eval()
+    for model in (module, lambda table: np.stack([1 - _sigmoid(table), _sigmoid(table)], axis=1)):
+        explanation = CounterfactualExplainer(model, distance="l2").fit(rows).explain(rows[:5])
+        assert explanation.found.all()
+
+
+def _sigmoid(table):
+    return 1 / (1 + np.exp(-np.asarray(table) @ np.array([1.0, -2.0, 0.5])))
+
+
+def test_a_clone_shares_the_model_and_knows_no_rows(explained, mixed_table):
+    """scikit-learn's manners, without forgetting what the model has learned."""
+    model, explainer, _ = explained
+    copy = clone(explainer)
+    assert copy.get_params(deep=False) == explainer.get_params(deep=False)
+    assert copy.model is model
+    with pytest.raises(NotFittedError, match="call fit"):
+        copy.explain(mixed_table()[0].head(1))
+
+
+def test_the_same_state_gives_the_same_answers(explained, task):
+    """Answers are repeatable to the last bit."""
+    _, explainer, explanation = explained
+    again = explainer.explain(task("mixed", "forest").queries.head(8), total_cfs=2)
+    pd.testing.assert_frame_equal(again.to_frame(), explanation.to_frame())
+
+
+def test_json_holds_everything_that_was_found(explained):
+    """Each answer with its changes comes back from JSON."""
+    explanation = explained[2]
+    rows = json.loads(explanation.to_json())["rows"]
+    assert [len(row["counterfactuals"]) for row in rows] == [len(one.counterfactuals) for one in explanation]
+    first = explanation[0].counterfactuals[0]
+    assert rows[0]["counterfactuals"][0]["distance"] == first.distance
+
+
+def test_a_plot_has_a_bar_for_each_change(explained):
+    """As long as the step in standard deviations."""
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    answer = explained[2][0].counterfactuals[0]
+    axes = explained[2].plot(0)
+    assert [bar.get_width() for bar in axes.patches] == [change.step or 0.0 for change in answer.changes[::-1]]
+    pyplot.close("all")
+
+
+def test_a_page_escapes_what_comes_from_tables(tmp_path):
+    """Column names and values are no HTML."""
+    table = pd.DataFrame({"<b>x</b>": np.linspace(-1, 1, 40), "kind": ["<i>", "u&v"] * 20})
+    explainer = CounterfactualExplainer(lambda rows: np.asarray(rows.iloc[:, 0] > 0, dtype=float), distance="gower")
+    explainer.set_params(outputs="probabilities").fit(table).explain(table.head(2)).write_report(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "<b>x" not in page
+    assert "&lt;b&gt;x&lt;/b&gt;" in page
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"method": "guess"}, InputError, "There is no method 'guess': use auto, blackbox"),
+        ({"distance": "l3"}, UnknownNameError, "l3"),
+        ({"columns": {"immutable": ["height"]}}, UnknownNameError, "height"),
+        ({"desired_range": (1, 2)}, InputError, "desired_range is for regressions"),
+    ],
+)
+def test_what_cannot_be_used_is_said_when_fitting(task, options, error, said, mixed_table):
+    """Before any search."""
+    with pytest.raises(error, match=said):
+        CounterfactualExplainer(task("mixed", "forest").model, **options).fit(mixed_table()[0])
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"desired_class": "rich"}, "The model knows no class 'rich'; it decides between"),
+        ({"features_to_vary": ["height"]}, "height"),
+        ({"permitted_range": {"income": (50, 10)}}, "income"),
+        ({"total_cfs": 0}, "asks for no answer"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(explained, asked, said, mixed_table):
+    """Each with the value that is wrong."""
+    with pytest.raises((InputError, UnknownNameError), match=said):
+        explained[1].explain(mixed_table()[0].head(2), **asked)
+
+
+def test_rows_already_decided_as_wanted_say_so(explained, mixed_table):
+    """Nothing is changed where nothing needs to be."""
+    model, explainer, _ = explained
+    rows = mixed_table()[0].head(6)
+    wanted = model.predict(rows)
+    explanation = explainer.explain(rows, desired_class=list(wanted))
+    assert {one.status for one in explanation} == {"already"}
+    assert isinstance(explanation, Explanation)
