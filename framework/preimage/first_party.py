@@ -52,7 +52,12 @@ _EXTRAS: dict[str, dict[str, tuple[str, ...]]] = {
         "transformers": ("hf", "transformers"),
     },
     "executor": {"dask": ("dask",)},
-    "command": {"diffusers": ("generate",), "fuse": ("adapt",), "miniworld": ("miniworld",)},
+    "command": {
+        "counterfactual": ("explain",),
+        "diffusers": ("generate",),
+        "fuse": ("adapt",),
+        "miniworld": ("miniworld",),
+    },
     "pictures": {"miniworld": ("miniworld",)},
     "observer": {"tensorboard": ("tensorboard",)},
 }
