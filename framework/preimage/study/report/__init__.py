@@ -2,9 +2,10 @@
 
 ::
 
-    __init__.py    what stands where               curves.py     loss against what has been spent
-    numbers.py     methods in tables               gallery.py    targets, prompts and what they make
-    ranges.py      intervals as bars               origin.py     failures, versions, how to run it again
+    __init__.py    what stands where                    ranges.py     intervals as bars
+    numbers.py     methods in tables                    gallery.py    targets, prompts and what they make
+    curves.py      loss against what has been spent     origin.py     failures, versions, how to run it again
+    gap.py         the objective against the pictures
 
 Prompts, captions, names and tracebacks are untrusted: every text is escaped where it is put into an element.
 """
@@ -21,7 +22,8 @@ from preimage.html import document, write_document
 from preimage.study.findings import findings_of
 from preimage.study.report.curves import curves
 from preimage.study.report.gallery import gallery
-from preimage.study.report.numbers import against_captioner, methods, predictors, sets
+from preimage.study.report.gap import proxy_gap
+from preimage.study.report.numbers import against_captioner, methods, sets
 from preimage.study.report.origin import failures, origin
 from preimage.study.report.ranges import range_rows
 from preimage.study.set_distances import set_distances
@@ -64,7 +66,7 @@ def write(
         "Findings": _findings(summary),
         "Methods": methods(summary) + sets(summary, set_distances(store, catalogue)) + against_captioner(summary),
         "Loss and budget": curves(summary),
-        "Proxy gap": predictors(summary),
+        "Proxy gap": proxy_gap(summary),
         "Gallery": gallery(store, summary),
         "Failures": failures(summary),
         "Origin": origin(store, summary),

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
-from preimage.chart import Curve, scatter_chart, series, shape
+from preimage.chart import series, shape
 from preimage.study.measures import Measure
 from preimage.study.report.ranges import number, range_rows, shown
 from preimage.study.set_distances import FEW, SetDistance
-from preimage.study.summary import SIGNIFICANT, Cell, Summary, value_of
+from preimage.study.summary import SIGNIFICANT, Cell, Summary
 
-__all__ = ["against_captioner", "key", "methods", "predictors", "sets"]
+__all__ = ["against_captioner", "key", "methods", "sets"]
 
 _GROUPS = {
     "pictures": "What the prompts make",
@@ -22,8 +22,14 @@ _GROUPS = {
     "cost": "Cost",
 }
 
-_MOST_POINTS = 3000
-"""A cloud of more points shows no more and makes the page heavy."""
+_IN_WHAT = (
+    "image-similarity/shared",
+    "image-similarity/fresh",
+    "held-out-similarity",
+    "scene-attributes",
+    "text-similarity",
+)
+"""The measures in which each method is set against the captioner."""
 
 
 def key(name: str, index: int) -> str:
@@ -66,17 +72,28 @@ def _table(summary: Summary, measures: Sequence[Measure]) -> str:
         f'<span class="way">{"↑" if measure.higher_is_better else "↓"}</span></th>'
         for measure in measures
     )
-    rows = []
-    for index, recipe in enumerate(summary.spec.recipes):
-        cells = "".join(_cell(summary.cells[measure.name].get(recipe)) for measure in measures)
-        rows.append(f'<tr><th scope="row">{key(recipe, index)}</th>{cells}</tr>')
+    last = ""
     if any(measure.name in summary.of_truth for measure in measures):
         truths = [summary.of_truth.get(measure.name) for measure in measures]
         cells = "".join(_cell(None if truth is None else Cell(truth, False, None, None)) for truth in truths)
-        rows.append(f'<tr class="true"><th scope="row"><span class="method">the true prompts</span></th>{cells}</tr>')
+        last = f'<tr class="true"><th scope="row"><span class="method">the true prompts</span></th>{cells}</tr>'
+    return _matrix(
+        summary,
+        heads,
+        lambda recipe: "".join(_cell(summary.cells[measure.name].get(recipe)) for measure in measures),
+        last,
+    )
+
+
+def _matrix(summary: Summary, heads: str, cells: Callable[[str], str], last: str = "") -> str:
+    """Return a table with a row a recipe, from the cells of its head, those of each recipe, and a row below."""
+    rows = "".join(
+        f'<tr><th scope="row">{key(recipe, index)}</th>{cells(recipe)}</tr>'
+        for index, recipe in enumerate(summary.spec.recipes)
+    )
     return (
         f'<div class="scroll"><table><thead><tr><th scope="col">method</th>{heads}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f"<tbody>{rows}{last}</tbody></table></div>"
     )
 
 
@@ -84,16 +101,13 @@ def _cell(cell: Cell | None) -> str:
     if cell is None:
         return '<td class="number">\N{EN DASH}</td>'
     style = "best" if cell.best else "tied" if cell.tied else "behind"
-    against = ""
+    title = ""
     if cell.difference is not None and cell.p_value is not None:
-        against = f"from the best {shown(cell.difference)}, p = {cell.p_value:.3g}"
+        title = f' title="from the best {escape(shown(cell.difference))}, p = {cell.p_value:.3g}"'
     interval = ""
     if math.isfinite(cell.interval.low):
         interval = f'<span class="interval">{number(cell.interval.low)} \N{EN DASH} {number(cell.interval.high)}</span>'
-    return (
-        f'<td class="number {style}"{f" title={chr(34)}{escape(against)}{chr(34)}" if against else ""}>'
-        f'<span class="value">{number(cell.interval.value)}</span>{interval}</td>'
-    )
+    return f'<td class="number {style}"{title}><span class="value">{number(cell.interval.value)}</span>{interval}</td>'
 
 
 def sets(summary: Summary, distances: Sequence[SetDistance]) -> str:
@@ -105,20 +119,15 @@ def sets(summary: Summary, distances: Sequence[SetDistance]) -> str:
     heads = "".join(
         f'<th scope="col" class="number">{escape(name.upper())} <span class="way">↓</span></th>' for name in names
     )
-    rows = []
-    for index, recipe in enumerate(summary.spec.recipes):
-        cells = "".join(_set_cell(by_key.get((recipe, name))) for name in names)
-        rows.append(f'<tr><th scope="row">{key(recipe, index)}</th>{cells}</tr>')
     most = max(found.pictures for found in distances)
+    table = _matrix(summary, heads, lambda recipe: "".join(_set_cell(by_key.get((recipe, name))) for name in names))
     few = (
         f" With {most:,} pictures a Fréchet distance (FID) is far too large, and only its order is of interest."
         if most < FEW and any(found.standard_error is None for found in distances)
         else ""
     )
     return (
-        "<h3>All pictures together</h3>"
-        f'<div class="scroll"><table><thead><tr><th scope="col">method</th>{heads}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f"<h3>All pictures together</h3>{table}"
         '<p class="note">Between the targets and the pictures made on the shared seeds, by the encoder that compares '
         f"pictures. ± is the standard error over targets.{few}</p>"
     )
@@ -135,14 +144,7 @@ def against_captioner(summary: Summary) -> str:
     """Return by how much each other method is better than the captioners, in what matters most."""
     captioners = summary.of_kind("captioner")
     others = summary.of_kind("optimizer", "refined caption")
-    names = [
-        "image-similarity/shared",
-        "image-similarity/fresh",
-        "held-out-similarity",
-        "scene-attributes",
-        "text-similarity",
-    ]
-    measures = [measure for name in names if (measure := summary.measure(name))]
+    measures = [measure for name in _IN_WHAT if (measure := summary.measure(name))]
     if not captioners or not others or not measures:
         return ""
     order = list(summary.spec.recipes)
@@ -157,42 +159,4 @@ def against_captioner(summary: Summary) -> str:
         f"<h3>Better than {escape(' and '.join(captioners))} by</h3>"
         f'<p class="note">Paired differences over pictures with 95% intervals; right of zero is better.</p>'
         f'<div class="beside">{"".join(f"<div>{part}</div>" for part in parts)}</div>'
-    )
-
-
-def predictors(summary: Summary) -> str:
-    """Return the scatter of the objective and the truth, and how well each measure predicts the truth."""
-    truth, objective = summary.truth, summary.objective
-    if truth is None or objective is None or not summary.correlations:
-        return ""
-    order = list(summary.spec.recipes)
-    clouds = [Curve(recipe, ()) for recipe in order]
-    for index, recipe in enumerate(order):
-        pairs = [
-            (value_of(record, objective), value_of(record, truth))
-            for record in summary.records
-            if record.key.recipe == recipe
-        ]
-        points = tuple((x, y) for x, y in pairs if x is not None and y is not None)
-        clouds[index] = Curve(recipe, points[: _MOST_POINTS // len(order)])
-    legend = "".join(key(recipe, index) for index, recipe in enumerate(order))
-    figure = ""
-    if any(cloud.points for cloud in clouds):
-        svg = scatter_chart(clouds, x_label=objective.title, y_label=truth.title)
-        figure = f'<figure class="wide">{svg}<figcaption class="legend">{legend}</figcaption></figure>'
-    known = [found for found in summary.correlations if not math.isnan(found.within.value)]
-    pooled = ["" if math.isnan(found.pooled.value) else shown(found.pooled) for found in known]
-    rows = range_rows(
-        [(found.measure.title, found.within, None) for found in known],
-        ends=(-1.0, 1.0),
-        head=("score", "among the runs on one picture, on average"),
-        beside=("among all runs", pooled),
-    )
-    own = range_rows(
-        [(recipe, interval, order.index(recipe)) for recipe, interval in summary.of_methods.items()], ends=(-1.0, 1.0)
-    )
-    alone = f"<h3>“{escape(objective.title)}” among the runs of one method</h3>{own}" if own else ""
-    return (
-        '<p class="note">How well a cheap score tells which prompt makes the picture: rank correlation (Spearman) '
-        f"with “{escape(truth.spoken)}”, turned so that 1 is a perfect predictor.</p>{figure}{rows}{alone}"
     )
