@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from preimage.errors import ConstraintError, InputError
-from preimage_interrogator.requests import proposable
+from preimage.prompts import proposable
 
 if TYPE_CHECKING:
     from preimage.search_space import SearchSpace

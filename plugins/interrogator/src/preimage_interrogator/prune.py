@@ -8,8 +8,8 @@ import attrs
 import torch
 
 from preimage.errors import ConstraintError
+from preimage.prompts import losses_of, proposable
 from preimage.start import TextStart, initial_ids
-from preimage_interrogator.requests import losses_of, proposable
 
 if TYPE_CHECKING:
     from torch import Tensor
