@@ -99,7 +99,8 @@ class Fluency:
         mean = values[:, allowed].mean(dim=1, keepdim=True)
         # The differences from the mean add up to zero, so that the embeddings need not be centred as well.
         sides = torch.where(allowed, values - mean, 0.0).to(self.space.embedding) @ self.space.embedding
-        return torch.linalg.solve(self._covariance, sides.double().mT).mT
+        slopes: Tensor = torch.linalg.solve(self._covariance, sides.double().mT)
+        return slopes.mT
 
     @cached_property
     def _covariance(self) -> Tensor:
