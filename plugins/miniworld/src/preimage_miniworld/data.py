@@ -24,6 +24,7 @@ MEASURES: Mapping[str, object] = MappingProxyType(
         "held_out": "miniworld:clip-judge",
         "text_encoder": "miniworld:sentence",
         "language_model": "miniworld:llama",
+        "generator": "miniworld:sd",
         "distances": ("scene-attributes", "token-f1", "exact-match", "edit-distance", "ssim", "kid", "fid"),
     }
 )
