@@ -13,8 +13,6 @@ from preimage_counterfactual.distances.layout import Layout, as_rows
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from preimage_counterfactual.distances.quadratic import Quadratic
-
 __all__ = ["FeatureDistance", "Norm", "root"]
 
 
@@ -23,6 +21,9 @@ class FeatureDistance(ABC):
 
     The left side is the counterfactual, the right side the row that it explains. Everything is computed in float64
     where the fitted data were, and answered in the type and on the device that came in.
+
+    Those that rise with a quadratic form of the left side have a method ``quadratic``, see `Quadratic`: it is what
+    closed forms are made of.
 
     Attributes:
         domain: always ``"features"``.
@@ -91,16 +92,6 @@ class FeatureDistance(ABC):
         """
         one, other, answer = self._ready(left, right)
         return self._crossed(one, other, left_label, right_label).to(answer)
-
-    def quadratic(self, reference: Tensor, label: Any = None, reference_label: Any = None) -> Quadratic | None:
-        """Return the quadratic form of the left side that this distance rises with, or None where it is none.
-
-        Arguments:
-            reference: rows to explain, ``(B, D)``.
-            label: the class wanted for each, where the distance is class-conditional.
-            reference_label: the class of each, where the distance is class-conditional.
-        """
-        return None
 
     def _ready(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return both sides as they are computed with, and a tensor of the type and device of the answer."""
