@@ -195,7 +195,9 @@ def _rebuilt(model: Any, space: TableSpace, native: Any, form: Form) -> tuple[Ca
     table = native(space.decode(rows))
     before = table if steps is None or len(steps) == 1 else model[:-1].transform(table)
     try:
-        inputs = torch.from_numpy(np.asarray(before.toarray() if hasattr(before, "toarray") else before, dtype=np.float64))
+        inputs = torch.from_numpy(
+            np.asarray(before.toarray() if hasattr(before, "toarray") else before, dtype=np.float64)
+        )
     except (TypeError, ValueError):
         return None, False  # words, which some models read themselves
     affine = _affine(rows, inputs)
@@ -266,7 +268,7 @@ def _affine(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor] | None:
 
 def _as_scores(answer: Any) -> Tensor:
     """Return an answer as ``(B, C)`` float64."""
-    found = answer if isinstance(answer, torch.Tensor) else torch.from_numpy(np.asarray(answer, dtype=np.float64))
+    found = answer if isinstance(answer, torch.Tensor) else torch.from_numpy(np.array(answer, dtype=np.float64))
     found = found.double()
     return found[:, None] if found.ndim == 1 else found
 

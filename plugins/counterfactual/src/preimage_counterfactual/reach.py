@@ -118,7 +118,9 @@ class TableReach:
     def _snapped(self, rows: Tensor, run: Tensor) -> Tensor:
         """Return rows at values that can be written down; where that is the query's value, exactly the query."""
         raw = torch.clamp(self.space.to_raw(rows), self._raw_lower[run], self._raw_upper[run])
-        return torch.where(raw == self.raw_reference[run], self.reference[run], self.space.from_raw(raw))
+        reference = self.reference[run]
+        unmoved = (rows == reference) | (raw == self.raw_reference[run])
+        return torch.where(unmoved, reference, self.space.from_raw(raw))
 
     def _completed(self, rows: Tensor, run: Tensor) -> Tensor:
         matrix = self.space.follow_matrix

@@ -159,6 +159,7 @@ def search(
         max_changed=max_changed,
         streams=tuple(range(times)) * len(reach.reference),
     )
+    _check_form(optimizer, space)
     problem = FeatureProblem(space, decision.bind(searched, asked), batch_size=batch_size)
     runs = run_features(problem, optimizer, seed=seed, budget=budget, listeners=listeners, cancelled=cancelled)
     return _answers(reach, decision, wanted, runs, times, count)
@@ -180,10 +181,21 @@ def _check_fit(decision: Decision, distance: Distance, optimizer: Optimizer[Any]
             "counterfactual-blackbox, or another distance."
         )
         raise AssemblyError(message)
-    if getattr(optimizer, "needs_quadratic", False) and not hasattr(distance, "quadratic"):
+    if getattr(optimizer, "needs_linear", False) and not decision.view.linear:
         message = (
-            f"{name} solves for distances that are quadratic forms, and {type(distance).__name__} is none: use l2, "
-            "mahalanobis or joint, or another search, such as counterfactual-gradient."
+            f"{name} solves for scores that are linear in the row, and the model's are not: use another search, such "
+            "as counterfactual-gradient or counterfactual-blackbox."
+        )
+        raise AssemblyError(message)
+
+
+def _check_form(optimizer: Optimizer[Any], space: FeatureSearchSpace) -> None:
+    """Raise unless the distance is a quadratic form where the optimizer solves for one."""
+    if getattr(optimizer, "needs_quadratic", False) and space.quadratic is None:
+        message = (
+            f"{type(optimizer).__name__} solves for distances that are quadratic forms, and "
+            f"{type(space.distance).__name__} is none: use l2, mahalanobis or joint, or another search, such as "
+            "counterfactual-gradient."
         )
         raise AssemblyError(message)
 

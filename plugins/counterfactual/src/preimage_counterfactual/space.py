@@ -263,6 +263,14 @@ class TableSpace:
 
     def _regressions(self) -> Tensor | None:
         """Return how a step of all floats follows from one of those that lead, ``(D, D)``; None if nothing follows."""
+        for column in self.columns:
+            chained = any(self.column(name).follows for name in column.follows)
+            if column.follows and (not column.scalar or chained or column.name in column.follows):
+                message = (
+                    f"Column {column.name!r} cannot follow {list(column.follows)}: followers are numbers, and what "
+                    "they follow follows nothing itself. Name the columns at the beginning of the chain."
+                )
+                raise InputError(message)
         if not self.follower.any():
             return None
         matrix = torch.diag((~self.follower).double())
@@ -271,13 +279,6 @@ class TableSpace:
             if not column.follows:
                 continue
             leaders = [place for name in column.follows for place in range(self.width)[self.spans[self.places[name]]]]
-            chained = [name for name in column.follows if self.column(name).follows]
-            if not column.scalar or chained or column.name in column.follows:
-                message = (
-                    f"Column {column.name!r} cannot follow {list(column.follows)}: followers are numbers, and what they "
-                    "follow follows nothing itself. Name the columns at the beginning of the chain."
-                )
-                raise InputError(message)
             led = centred[:, leaders]
             gram = led.T @ led + 1e-9 * len(led) * torch.eye(len(leaders)).double()
             matrix[leaders, span.start] = torch.linalg.solve(gram, led.T @ centred[:, span.start])

@@ -1,0 +1,259 @@
+"""Every search finds what there is to find, keeps every limit, and returns nothing that the model has not decided."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from preimage import catalogue
+from preimage.budget import Budget
+from preimage.errors import AssemblyError, InputError
+from preimage_counterfactual.decision import Decision
+from preimage_counterfactual.search import search
+from preimage_counterfactual.space import TableSpace
+
+METHODS = ("gradient", "linear", "blackbox", "evolution", "draw")
+
+
+def optimizer(method, **options):
+    return catalogue().build("optimizer", f"counterfactual-{method}", **options)
+
+
+def check_kept(one, answers):
+    """Raise unless all answers are decided otherwise and keep what the space says; return them and their queries."""
+    found = answers.table()
+    numpy = isinstance(found, np.ndarray)
+    asked = one.queries[answers.run.numpy()] if numpy else one.queries.iloc[answers.run.numpy()].reset_index(drop=True)
+    assert (one.model.predict(found) != one.model.predict(asked)).all()
+    for name, column in zip(one.space.names, one.space.columns, strict=True):
+        values, before = (found[:, name], asked[:, name]) if numpy else (found[name], asked[name])
+        if column.change == "none":
+            assert (values == before).all()
+        if column.change == "increase":
+            assert (values >= before).all()
+        if column.kind in ("numeric", "integer"):
+            assert (values >= np.minimum(before, column.lower)).all()
+            assert (values <= np.maximum(before, column.upper)).all()
+    if not numpy:
+        assert (found.filter(like="region").sum(axis=1) == 1).all()
+        assert found.dtypes.equals(asked.dtypes)
+        unchanged = answers.rows[answers.valid] == answers.reach.reference[answers.run]
+        for name, span in zip(one.space.names, one.space.spans, strict=True):
+            same = unchanged[:, span].all(dim=1).numpy()
+            pd.testing.assert_series_equal(found[name][same], asked[name][same], check_exact=True)
+    return found, asked
+
+
+@pytest.mark.parametrize("kind", ["logistic", "perceptron", "forest"])
+@pytest.mark.parametrize("table", ["mixed", "wine", "breast_cancer"])
+def test_every_query_is_answered_within_all_limits(task, fitted, table, kind):
+    """Twenty queries of each table, each model and every search that fits it: all valid, nothing violated."""
+    one = task(table, kind)
+    queries = one.queries[:20]
+    for method in METHODS:
+        view = one.decision.view
+        if (method == "gradient" and view.smooth is None) or (method == "linear" and not view.linear):
+            continue
+        answers = search(one.decision, fitted("joint", table, kind), optimizer(method), queries, seed=1)
+        assert answers.found.all(), (method, answers.status)
+        check_kept(one, answers)
+
+
+@pytest.mark.parametrize("name", ["l1", "gower", "mad-l1", "l2", "mahalanobis"])
+def test_searches_run_on_any_distance(task, fitted, name):
+    """Whatever the distance, answers are found, and what searches for them by it comes nearer than what does not."""
+    one = task("mixed", "logistic")
+    distance, queries = fitted(name), one.queries[:15]
+    drawn = search(one.decision, fitted("joint"), optimizer("draw"), queries)
+    far = distance(drawn.rows[:, 0], drawn.reach.reference)
+    for method in ("gradient", "blackbox", "evolution"):
+        answers = search(one.decision, distance, optimizer(method), queries)
+        assert answers.found.all()
+        torch.testing.assert_close(answers.distances[:, 0], distance(answers.rows[:, 0], answers.reach.reference))
+        assert answers.distances.mean() < far.mean()
+        check_kept(one, answers)
+
+
+@pytest.fixture(scope="module")
+def free_line():
+    """Correlated numbers without bounds, and a score that is linear in them."""
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(4, 4))
+    rows = rng.normal(size=(300, 4)) @ root
+    weights = np.array([1.0, -0.5, 0.0, 0.3])
+    space = TableSpace(rows, ranges={name: (None, None) for name in range(4)})
+    decision = Decision(lambda table: 1 / (1 + np.exp(-(table @ weights - 0.4))), space)
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = torch.nn.Linear(4, 1).double()
+            with torch.no_grad():
+                self.last.weight[:] = torch.from_numpy(weights)
+                self.last.bias[:] = -0.4
+
+        def forward(self, rows):
+            return self.last(rows)
+
+    return space, decision, Decision(Net().last, space), weights, rows
+
+
+@pytest.mark.parametrize(
+    ("method", "slack"), [("linear", 1e-4), ("gradient", 1e-3), ("blackbox", 0.35), ("evolution", 0.35)]
+)
+@pytest.mark.parametrize("name", ["l2", "mahalanobis", "joint"])
+def test_every_search_approaches_the_closed_form(free_line, name, method, slack):
+    """On a linear score the nearest answer is m + C w (t - wᵀm) / (wᵀ C w); searches are off by their slack at most."""
+    space, opaque, clear, weights, rows = free_line
+    distance = catalogue().build("distance", name)
+    distance.fit(space.data, labels=None, space=space)
+    queries = rows[:12]
+    decision = clear if method in ("linear", "gradient") else opaque
+    options = {"generations": 60, "population": 40} if method == "evolution" else {}
+    answers = search(decision, distance, optimizer(method, **options), queries)
+    assert answers.found.all()
+    reference = answers.reach.reference
+    form = distance.quadratic(reference)
+    normal = torch.from_numpy(weights) * space.scale
+    level = 0.4 - float((torch.from_numpy(weights) * space.offset).sum())
+    best = form.nearest(normal, torch.full((12,), level).double())
+    side = (form.centre @ normal - level).sign() != (reference @ normal - level).sign()
+    best = torch.where(side[:, None], form.centre, best)
+    ours, theirs = form(answers.rows[:, 0]), form(best)
+    assert (ours >= theirs - 1e-6).all()
+    assert float((ours - theirs).mean()) <= slack * float(theirs.mean())
+
+
+def test_dependencies_are_recovered_under_the_joint_distance_alone():
+    """The score looks at the first of two columns with correlation 0.9: the second follows by 0.9 of its move.
+
+    Under L2 it stays.
+    """
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=20_000)
+    rows = np.stack([first, 0.9 * first + np.sqrt(1 - 0.81) * rng.normal(size=20_000)], axis=1)
+    space = TableSpace(rows, ranges={0: (None, None), 1: (None, None)})
+    decision = Decision(lambda table: (table[:, 0] > 1.0).astype(float), space)
+    queries = rows[rows[:, 0] < 0][:20]
+    moves = {}
+    for name, options in (("joint", {"face": "metric"}), ("l2", {})):
+        distance = catalogue().build("distance", name, **options)
+        distance.fit(space.data, labels=None, space=space)
+        step = search(decision, distance, optimizer("evolution", generations=80, population=40), queries)
+        moves[name] = (step.rows[:, 0] - step.reach.reference).mean(dim=0)
+    smooth = Decision(torch.nn.Linear(2, 1).double(), space)
+    with torch.no_grad():
+        module = torch.nn.Linear(2, 1).double()
+        module.weight[:] = torch.tensor([[1.0, 0.0]])
+        module.bias[:] = -1.0
+    smooth = Decision(module, space)
+    for name, options, wanted in (("joint", {"face": "metric"}, 0.9), ("l2", {}, 0.0)):
+        distance = catalogue().build("distance", name, **options)
+        distance.fit(space.data, labels=None, space=space)
+        exact = search(smooth, distance, optimizer("linear"), queries)
+        step = exact.rows[:, 0] - exact.reach.reference
+        assert (step[:, 1] / step[:, 0]).numpy() == pytest.approx(np.full(20, wanted), abs=0.05 * 0.9)
+    assert float(moves["joint"][1] / moves["joint"][0]) == pytest.approx(0.9, abs=0.15)
+    assert float(moves["l2"][1] / moves["l2"][0]) == pytest.approx(0.0, abs=0.15)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_seeds_and_company_decide_what_they_should(task, fitted, method):
+    """The same seed gives the same answers, and a query in company the answer that it gets alone."""
+    one = task("mixed", "logistic")
+    queries, distance = one.queries[:6], fitted("joint")
+    answers = [search(one.decision, distance, optimizer(method), queries, seed=3) for _ in range(2)]
+    assert torch.equal(answers[0].rows, answers[1].rows)
+    alone = search(one.decision, distance, optimizer(method), queries[2:3].reset_index(drop=True), seed=3)
+    torch.testing.assert_close(alone.distances[0], answers[0].distances[2], rtol=1e-4, atol=1e-6)
+
+
+def test_several_answers_differ_and_begin_with_the_nearest(task, fitted):
+    """Each of three is valid, they are ordered, and they lie apart."""
+    one = task("mixed", "perceptron")
+    queries, distance = one.queries[:5], fitted("l2", kind="perceptron")
+    single = search(one.decision, distance, optimizer("blackbox"), queries)
+    answers = search(one.decision, distance, optimizer("blackbox"), queries, count=3)
+    assert answers.valid.sum(dim=1).min() >= 2
+    check_kept(one, answers)
+    assert (answers.distances.diff(dim=1).nan_to_num(0) >= 0).all()
+    torch.testing.assert_close(answers.distances[:, 0], single.distances[:, 0], rtol=0.5, atol=0.1)
+    for query in range(5):
+        rows = answers.rows[query][answers.valid[query]]
+        assert torch.pdist(rows).min() > 0.05
+
+
+@pytest.mark.parametrize("method", ["gradient", "blackbox", "evolution"])
+def test_few_columns_change_where_few_may(task, fitted, method):
+    """With max_changed=2 no answer changes more, and a one-hot group is one column."""
+    one = task("mixed", "logistic")
+    answers = search(one.decision, fitted("l2"), optimizer(method), one.queries[:10], max_changed=2)
+    assert answers.found.float().mean() > 0.5
+    moved = (answers.rows != answers.reach.reference[:, None]).double()
+    columns = torch.zeros(10, 1, len(one.space.units)).double().index_add_(2, one.space.column_of, moved)
+    assert ((columns > 0).sum(dim=2) <= 2).all()
+
+
+def test_regressions_and_thresholds_are_searched_too(task):
+    """A value is brought into its range, and a class to its probability."""
+    from sklearn.linear_model import LinearRegression
+
+    one = task("wine", "logistic")
+    rows = one.space.decode(one.space.data)
+    model = LinearRegression().fit(rows, rows[:, 0])
+    decision = Decision(model, one.space, desired_range=(13.5, 14.0))
+    distance = catalogue().build("distance", "mahalanobis")
+    distance.fit(one.space.data, space=one.space)
+    queries = one.queries[one.queries[:, 0] < 13][:8]
+    for method in ("linear", "gradient", "blackbox"):
+        answers = search(decision, distance, optimizer(method), queries)
+        assert answers.found.all()
+        assert ((model.predict(answers.table()) >= 13.5) & (model.predict(answers.table()) <= 14)).all()
+    sure = Decision(one.model, one.space, threshold=0.9)
+    answers = search(sure, distance, optimizer("gradient"), one.queries[:8], desired=1)
+    chosen = one.model.predict_proba(answers.table())[:, 1]
+    assert (chosen >= 0.9).all()
+
+
+def test_where_there_is_no_answer_the_reason_is_told(task, fitted):
+    """Already decided as wanted, nothing free, out of budget, cancelled, or out of reach with the nearest miss."""
+    one, distance = task("mixed", "logistic"), fitted("l2")
+    queries = one.queries[:12]
+    now = one.model.predict(queries)
+    answers = search(one.decision, distance, optimizer("blackbox"), queries, desired=1)
+    assert [status == "already" for status in answers.status] == (now == 1).tolist()
+    fixed = search(one.decision, distance, optimizer("blackbox"), queries, vary=["sex"])
+    assert set(fixed.status) == {"fixed"}
+    assert not fixed.valid.any()
+    assert torch.equal(fixed.rows[:, 0], fixed.reach.reference)
+    out = search(one.decision, distance, optimizer("evolution"), queries, budget=Budget(max_candidates=1), vary=["age"])
+    assert set(out.status) == {"budget"}
+    assert "nearest miss lacks" in out.reason(0)
+    stopped = search(one.decision, distance, optimizer("blackbox"), queries, cancelled=lambda: True)
+    assert set(stopped.status) == {"cancelled"}
+    poor = search(one.decision, distance, optimizer("blackbox"), queries[now == 0], vary=["married"])
+    none = [query for query, status in enumerate(poor.status) if status == "none"]
+    assert none
+    assert "No row within the bounds that was tried" in poor.reason(none[0])
+    assert (poor.miss_margins[none] > 0).all()
+    assert all(spent.candidates > 0 for spent in poor.spent)
+
+
+def test_pieces_that_do_not_fit_get_a_sentence(task, fitted):
+    """Gradients of a forest, a closed form for L1 or a perceptron, draws from a length, no answers at all."""
+    forest, logistic = task("mixed", "forest"), task("mixed", "logistic")
+    queries = logistic.queries[:2]
+    with pytest.raises(AssemblyError, match="Gradient needs gradients, .* such as counterfactual-blackbox"):
+        search(forest.decision, fitted("l2"), optimizer("gradient"), queries)
+    with pytest.raises(AssemblyError, match="L0 has none: use a search that needs none"):
+        search(logistic.decision, fitted("l0"), optimizer("gradient"), queries)
+    with pytest.raises(AssemblyError, match="distances that are quadratic forms, and L1 is none"):
+        search(logistic.decision, fitted("l1"), optimizer("linear"), queries)
+    with pytest.raises(AssemblyError, match="linear in the row"):
+        search(task("mixed", "perceptron").decision, fitted("l2"), optimizer("linear"), queries)
+    with pytest.raises(AssemblyError, match="draws from the law of its distance, and L2 has none"):
+        search(logistic.decision, fitted("l2"), optimizer("draw"), queries)
+    with pytest.raises(InputError, match="count=0 asks for no answer"):
+        search(logistic.decision, fitted("l2"), optimizer("blackbox"), queries, count=0)
