@@ -18,7 +18,7 @@ class MiniworldConfig:
         metadata={"help": "Denoising steps of a picture (miniworld:sd)."},
     )
     guidance: float = attrs.field(
-        default=4.0,
+        default=2.5,
         converter=float,
         validator=ge(0.0),
         metadata={"help": "How far the prompt pushes a picture (miniworld:sd); 1 or less is off."},

@@ -14,7 +14,15 @@ from preimage_miniworld.config import MiniworldConfig
 
 __all__ = ["MODELS", "load"]
 
-MODELS = {"clip": "open_clip", "clip-judge": "hf", "gpt2": "hf", "llama": "hf", "mood": "hf", "sentence": "hf"}
+MODELS = {
+    "clip": "open_clip",
+    "clip-judge": "hf",
+    "gpt2": "hf",
+    "llama": "hf",
+    "mood": "hf",
+    "sentence": "hf",
+    "blip2": "hf",
+}
 """Name of a bundled model to the loader of its format."""
 
 _DISTRIBUTIONS = {"open_clip": "preimage-open-clip", "hf": "preimage-transformers", "sd": "preimage-diffusers"}

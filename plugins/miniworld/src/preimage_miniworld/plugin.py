@@ -22,6 +22,7 @@ def provide_models() -> tuple[Component, ...]:
                 "role:text-encoder",
                 "role:language-model",
                 "role:classifier",
+                "role:captioner",
                 "role:image-generator",
                 "role:denoiser",
                 "example:miniworld:clip",

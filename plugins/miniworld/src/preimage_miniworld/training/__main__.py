@@ -9,7 +9,7 @@ from typing import Any
 from attrs import evolve
 
 _MODELS = Path(__file__).resolve().parents[1] / "models"
-_NAMES = ("clip", "gpt2", "llama", "mood", "clip-judge", "sentence")
+_NAMES = ("clip", "gpt2", "llama", "mood", "clip-judge", "sentence", "blip2", "attributes", "sd")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     measured: dict[str, float] = {}
     for name in names:
-        folder = options.models / name
+        folder = _place(name, options)
         if folder.exists():
             measured.update(_measure(name, figures)(folder))
         else:
@@ -44,8 +44,14 @@ def main(arguments: list[str] | None = None) -> None:
         print(figures.table(measured))
 
 
+def _place(name: str, options: argparse.Namespace) -> Path:
+    """Return where a model goes: all are folders except the classifier, which is nothing but its weights."""
+    place: Path = options.models / name
+    return place.with_suffix(".safetensors") if name == "attributes" else place
+
+
 def _train(name: str, options: argparse.Namespace) -> None:
-    folder, build = options.models / name, options.build / name
+    folder, build = _place(name, options), options.build / name
 
     def settings(kind: Callable[..., Any], **own: Any) -> Any:
         chosen = kind(seed=options.seed, **own)
@@ -67,6 +73,20 @@ def _train(name: str, options: argparse.Namespace) -> None:
         from preimage_miniworld.training.sentence import SentenceTraining, train_sentence
 
         train_sentence(folder, build, settings(SentenceTraining))
+    elif name == "blip2":
+        from preimage_miniworld.training.captioner import CaptionerTraining, train_captioner
+
+        train_captioner(folder, build, settings(CaptionerTraining))
+    elif name == "attributes":
+        from preimage_miniworld.training.attributes import AttributeTraining, train_attributes
+
+        train_attributes(folder, build, settings(AttributeTraining))
+    elif name == "sd":
+        from preimage_miniworld.training.autoencoder import AutoencoderTraining, DecoderTraining
+        from preimage_miniworld.training.diffusion import DiffusionTraining, train_diffusion
+
+        parts = AutoencoderTraining(seed=options.seed), DecoderTraining(seed=options.seed)
+        train_diffusion(folder, build, settings(DiffusionTraining), *parts)
     else:
         from preimage_miniworld.training.language import STEPS, LanguageTraining, train_language_model
 
@@ -81,6 +101,9 @@ def _measure(name: str, figures: Any) -> Callable[[Path], dict[str, float]]:
         "clip-judge": figures.judge_figures,
         "mood": figures.mood_figures,
         "sentence": figures.sentence_figures,
+        "attributes": figures.attribute_figures,
+        "sd": figures.diffusion_figures,
+        "blip2": figures.captioner_figures,
     }
     return measures[name]
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 
 from preimage_miniworld.captions import caption
+from preimage_miniworld.parser import parse
 from preimage_miniworld.render import IMAGE_SIZE
-from preimage_miniworld.scene import COLOURS
+from preimage_miniworld.scene import COLOURS, Scene
 from preimage_miniworld.training.contrast import altered_pictures, draw_pairs
 from preimage_miniworld.training.judge import waves
 from preimage_miniworld.training.labels import CLASSES
@@ -46,7 +47,7 @@ _PLACES = (
 
 @frozen(kw_only=True)
 class CaptionerTraining(Schedule):
-    """The settings of one training run; ``steps`` are those of looking, ``speaking`` those of speaking."""
+    """The settings of one training run; ``steps`` and ``batch`` are those of looking, the others say so."""
 
     pictures: int = 40_000
     texts: int = 8
@@ -55,9 +56,10 @@ class CaptionerTraining(Schedule):
     layers: int = 4
     query_layers: int = 2
     heads: int = 4
-    steps: int = 1_800
-    speaking: int = 1_500
+    steps: int = 2_800
+    speaking: int = 2_600
     batch: int = 128
+    speaking_batch: int = 64
     learning_rate: float = 1.5e-3
     helper_weight: float = 1.0
 
@@ -90,13 +92,13 @@ def train_captioner(folder: Path, build: Path, settings: CaptionerTraining) -> N
     modules = {"model": model, "helpers": helpers}
     places = _places()
 
-    def draw(generator: "torch.Generator") -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
-        chosen = draw_pairs(len(pool.images), settings.batch, generator)
+    def draw(size: int, generator: "torch.Generator") -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+        chosen = draw_pairs(len(pool.images), size, generator)
         pictures = altered_pictures(pool, chosen, _MEAN, _STD, generator)
         return chosen, pictures, torch.from_numpy(pool.labels[chosen.numpy()])
 
     def looking(generator: "torch.Generator") -> "tuple[torch.Tensor, dict[str, float]]":
-        _, pictures, labels = draw(generator)
+        _, pictures, labels = draw(settings.batch, generator)
         seen = model.vision_model(pixel_values=pictures).last_hidden_state
         objects, whole = _seen_loss(seen, helpers, places, labels)
         asked, right = _asked_loss(_answers(model, seen), helpers, labels)
@@ -104,12 +106,12 @@ def train_captioner(folder: Path, build: Path, settings: CaptionerTraining) -> N
         return objects + whole + asked, {name: float(value.detach()) for name, value in parts.items()}
 
     def speaking(generator: "torch.Generator") -> "tuple[torch.Tensor, dict[str, float]]":
-        chosen, pictures, labels = draw(generator)
+        chosen, pictures, labels = draw(settings.speaking_batch, generator)
         with torch.no_grad():
             seen = model.vision_model(pixel_values=pictures).last_hidden_state
         answers = _answers(model, seen)
         asked, right = _asked_loss(answers, helpers, labels)
-        variant = torch.randint(0, rows.shape[1], (settings.batch,), generator=generator)
+        variant = torch.randint(0, rows.shape[1], chosen.shape, generator=generator)
         said = _said_loss(model, answers, rows[chosen, variant].long())
         parts = {"nats a token": said, "asked": asked, "right": right}
         return said + settings.helper_weight * asked, {name: float(value.detach()) for name, value in parts.items()}
@@ -153,9 +155,7 @@ def _seen_loss(
     return objects / _OWN, whole / len(wholes)
 
 
-def _asked_loss(
-    answers: "torch.Tensor", helpers: Any, labels: "torch.Tensor"
-) -> "tuple[torch.Tensor, torch.Tensor]":
+def _asked_loss(answers: "torch.Tensor", helpers: Any, labels: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
     """Return how badly each query answers for its attribute, and in how many pictures all are right."""
     import torch
     from torch.nn.functional import cross_entropy
@@ -211,8 +211,13 @@ def _model(
     settings: CaptionerTraining, gpt2: Path, tokenizer: "PreTrainedTokenizerBase"
 ) -> "Blip2ForConditionalGeneration":
     import torch
-    from transformers import Blip2Config, Blip2ForConditionalGeneration, Blip2QFormerConfig, Blip2VisionConfig
-    from transformers import GPT2LMHeadModel
+    from transformers import (
+        Blip2Config,
+        Blip2ForConditionalGeneration,
+        Blip2QFormerConfig,
+        Blip2VisionConfig,
+        GPT2LMHeadModel,
+    )
 
     language = GPT2LMHeadModel.from_pretrained(gpt2)
     language.resize_token_embeddings(len(tokenizer))
@@ -245,12 +250,23 @@ def _rows(settings: CaptionerTraining, tokenizer: "PreTrainedTokenizerBase") -> 
 
     rng = random.Random(f"blip2/{settings.seed}")
     scenes = paired_scenes(settings.pictures, settings.seed)
-    texts = [caption(scene, rng) for scene in scenes for _ in range(settings.captions)]
+    texts = [_plain_order(scene, rng) for scene in scenes for _ in range(settings.captions)]
     said = tokenizer(texts, add_special_tokens=False).input_ids
     rows = torch.full((len(texts), 2 + max(map(len, said))), _IGNORED, dtype=torch.int16)
     for row, ids in zip(rows, said, strict=True):
         row[: len(ids) + 2] = torch.tensor([tokenizer.bos_token_id, *ids, tokenizer.eos_token_id], dtype=torch.int16)
     return rows.view(len(scenes), settings.captions, -1)
+
+
+def _plain_order(scene: Scene, rng: random.Random) -> str:
+    """Draw a caption that begins with the object with a face, or else with the left or the upper one.
+
+    So the picture alone says which object is named first, and where it stands follows from that.
+    """
+    while True:
+        text = caption(scene, rng)
+        if scene.mood != "none" or parse(text).relation == scene.canonical().relation:
+            return text
 
 
 def _save(

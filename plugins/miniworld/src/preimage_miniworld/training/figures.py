@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from preimage_miniworld.captions import caption
 from preimage_miniworld.data import held_out
+from preimage_miniworld.parser import parse, recovered
 from preimage_miniworld.scene import Scene, sample_scenes
 from preimage_miniworld.training.attributes import attributes_right, load_attributes
 from preimage_miniworld.training.entropy import caption_entropy, scene_entropy
 from preimage_miniworld.training.mood import LABELS, mood_of
 from preimage_miniworld.training.noise import short_prompt, with_junk
-from preimage_miniworld.training.pipeline import GUIDANCE, generated
+from preimage_miniworld.training.pipeline import GUIDANCE, STEPS, generated
 from preimage_miniworld.training.pool import sibling
 from preimage_miniworld.training.sentence import embed
 from preimage_miniworld.training.tokenizer import prose_words
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "attribute_figures",
+    "captioner_figures",
     "clip_figures",
     "diffusion_figures",
     "judge_figures",
@@ -89,6 +91,46 @@ def judge_figures(folder: Path, scenes: int = 100, captions: int = 256) -> dict[
             return seen, _unit(model.get_text_features(**batch).pooler_output)
 
     return _ranking("clip-judge", embedded, scenes, captions)
+
+
+def captioner_figures(folder: Path, count: int = 400) -> dict[str, float]:
+    """Measure a BLIP-2 by its greedy captions, as ``transformers`` itself generates them.
+
+    Args:
+        folder: The model.
+        count: How many held-out pictures it looks at.
+
+    Returns:
+        Percentages: how often the caption tells the whole scene and nothing else, overall and by
+        number of objects; how often each attribute that there is is named, by kind.
+    """
+    import torch
+    from transformers import Blip2ForConditionalGeneration, Blip2Processor
+
+    model = Blip2ForConditionalGeneration.from_pretrained(folder).eval()
+    processor = Blip2Processor.from_pretrained(folder)
+    examples = held_out(count)
+    texts: list[str] = []
+    for start in range(0, count, 50):
+        pictures = [picture for _, picture, _ in examples[start : start + 50]]
+        batch = processor(images=pictures, text=[""] * len(pictures), return_tensors="pt")
+        with torch.no_grad():
+            written = model.generate(**batch, do_sample=False, max_new_tokens=48)
+        texts += processor.batch_decode(written, skip_special_tokens=True)
+    scenes = [scene for scene, _, _ in examples]
+    whole = [
+        (parse(text).scene() == scene.canonical(), len(scene.objects))
+        for text, scene in zip(texts, scenes, strict=True)
+    ]
+    shares = {
+        "whole scene right": [right for right, _ in whole],
+        "one object": [right for right, objects in whole if objects == 1],
+        "two objects": [right for right, objects in whole if objects == 2],
+    }
+    for text, scene in zip(texts, scenes, strict=True):
+        for kind, score in recovered(text, scene).items():
+            shares.setdefault(kind, []).append(score)
+    return {f"blip2: {kind}": 100 * sum(values) / len(values) for kind, values in shares.items()}
 
 
 def language_figures(name: str, folder: Path, count: int = 1_000) -> dict[str, float]:
@@ -214,7 +256,9 @@ def attribute_figures(path: Path, count: int = 200) -> dict[str, float]:
     return found
 
 
-def diffusion_figures(folder: Path, count: int = 100, steps: int = 20, guidance: float = GUIDANCE) -> dict[str, float]:
+def diffusion_figures(
+    folder: Path, count: int = 100, steps: int = STEPS, guidance: float = GUIDANCE
+) -> dict[str, float]:
     """Measure a Stable Diffusion pipeline, loaded by ``diffusers`` itself, on captions of held-out scenes.
 
     Args:

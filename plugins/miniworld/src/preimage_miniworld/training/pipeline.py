@@ -9,6 +9,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from preimage_miniworld.config import MiniworldConfig
+
 if TYPE_CHECKING:
     import numpy as np
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GUIDANCE",
+    "STEPS",
     "assembled",
     "generated",
     "new_scheduler",
@@ -24,8 +27,8 @@ __all__ = [
     "tokenizer_of",
 ]
 
-GUIDANCE = 4.0
-"""The scale of the guidance with which the pipeline is measured."""
+STEPS, GUIDANCE = MiniworldConfig().steps, MiniworldConfig().guidance
+"""How the pipeline is measured: as its loader draws."""
 
 
 def text_encoder_of(clip: Path) -> "CLIPTextModel":
@@ -138,7 +141,11 @@ def save_pipeline(pipeline: "StableDiffusionPipeline", folder: Path) -> None:
 
 
 def generated(
-    pipeline: "StableDiffusionPipeline", texts: list[str], steps: int = 20, guidance: float = GUIDANCE, batch: int = 32
+    pipeline: "StableDiffusionPipeline",
+    texts: list[str],
+    steps: int = STEPS,
+    guidance: float = GUIDANCE,
+    batch: int = 32,
 ) -> "np.ndarray":
     """Draw a picture for each text, each from its own noise: the i-th from seed i.
 

@@ -108,6 +108,7 @@ def load_pool(folder: Path, size: int, texts: int, seed: int, junk: list[str]) -
 
 
 def paired_scenes(size: int, seed: int) -> list[Scene]:
+    """Draw the scenes of the pool, in its order: each second one differs from the one before it in one attribute."""
     rng = random.Random(seed)
     firsts = itertools.islice(sample_scenes("train", seed), size // 2)
     return list(itertools.chain.from_iterable((one, sibling(one, rng)) for one in firsts))
