@@ -118,13 +118,13 @@ class DaskExecutor:
 
 
 def _local_cluster(config: DaskConfig) -> distributed.LocalCluster:
-    # One thread a worker, as torch has one number of threads for the whole process; no dashboard, which would open a
-    # port that nobody asked for.
+    # One thread a worker, as torch has one number of threads for the whole process. The scheduler insists on a port for
+    # its dashboard: any that is free, and for this machine only.
     with dask.config.set({"distributed.scheduler.allowed-failures": config.attempts - 1}):
         return distributed.LocalCluster(
             n_workers=config.workers or os.cpu_count() or 1,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
         )
