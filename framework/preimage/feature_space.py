@@ -6,11 +6,10 @@ import inspect
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from preimage.errors import AssemblyError, InputError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from preimage.api.distance import Distance

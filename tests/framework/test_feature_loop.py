@@ -216,7 +216,7 @@ def test_listeners_are_told_how_far_it_is():
 
 
 def test_what_breaks_the_contract_gets_a_sentence():
-    """Requests without owners, requests of texts, one state a run, distances between texts, answers that are no numbers."""
+    """Requests without owners or of texts, one state a run, distances between texts, answers that are no numbers."""
     with pytest.raises(PluginError, match="15 rows for 3 queries without saying which row belongs"):
         run_features(problem(), Wander(5, lambda rows, run: Losses(rows)), budget=Budget(num_steps=1))
     with pytest.raises(PluginError, match="over features a step may yield Losses or Gradients"):

@@ -1,4 +1,4 @@
-"""What is wanted of a model is a margin; models are read without being changed, and rebuilt where gradients are needed."""
+"""What is wanted of a model is a margin; models are not changed, and rebuilt where gradients are needed."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def free_line():
     root = rng.normal(size=(4, 4))
     rows = rng.normal(size=(300, 4)) @ root
     weights = np.array([1.0, -0.5, 0.0, 0.3])
-    space = TableSpace(rows, ranges={name: (None, None) for name in range(4)})
+    space = TableSpace(rows, ranges=dict.fromkeys(range(4), (None, None)))
     decision = Decision(lambda table: 1 / (1 + np.exp(-(table @ weights - 0.4))), space)
 
     class Net(torch.nn.Module):

@@ -55,7 +55,7 @@ def test_the_nearest_point_is_that_of_a_constrained_solver(n_planes):
 
 
 def test_without_bounds_it_is_the_closed_form():
-    """c - C w (w c - t) / (w C w): the step is along C w, so that correlated columns move together."""
+    """It is c - C w (w c - t) / (w C w): the step is along C w, so that correlated columns move together."""
     bowl = bowls(4, 3, 7)
     wide = Bowl(bowl.centre, bowl.precision, bowl.covariance, bowl.lower - 100, bowl.upper + 100)
     normal, offset = draw(4, 3, seed=5), draw(4, seed=6)

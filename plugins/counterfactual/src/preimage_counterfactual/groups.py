@@ -48,8 +48,8 @@ def check_group(table: Table, columns: Sequence[Column], names: Sequence[Any]) -
     if not (sums == 1).all():
         row = int((sums != 1).argmax())
         message = (
-            f"In row {row}, {sums[row]:.0f} of the columns {list(names)} are 1; in a one-hot group exactly one is: leave "
-            "the group out or add the level that is missing."
+            f"In row {row}, {sums[row]:.0f} of the columns {list(names)} are 1; in a one-hot group exactly one is: "
+            "leave the group out or add the level that is missing."
         )
         raise InputError(message)
 

@@ -185,7 +185,7 @@ def _native(model: Any, space: TableSpace) -> Callable[[Any], Any]:
 
 
 def _rebuilt(model: Any, space: TableSpace, native: Any, form: Form) -> tuple[Callable[[Tensor], Tensor] | None, bool]:
-    """Return an estimator as a function of encoded rows with a gradient, and whether it is affine; None if it is none."""
+    """Return an estimator as a function of encoded rows with a gradient, and whether it is affine; or None."""
     steps = getattr(model, "steps", None)
     final = model if steps is None else steps[-1][1]
     layers = _layers(final)

@@ -124,7 +124,7 @@ def search(
         optimizer: one that searches features.
         queries: a table.
         desired: a class, one for each query, or ``"opposite"``.
-        ranges: what may be answered, by column, for all queries or for each; see `preimage_counterfactual.reach.around`.
+        ranges: what may be answered, by column, for all queries or for each of them; see `around`.
         vary: the columns that may change; all that are not immutable without it.
         max_changed: how many columns an answer may change.
         count: answers to each query. Several come from searches that may change different columns each, of whose

@@ -134,7 +134,7 @@ class TableSpace:
         return self.write(self.to_raw(features))
 
     def around(self, queries: Any, **limits: Any) -> TableReach:
-        """Return what may be answered to each row of a table; `limits` as for `preimage_counterfactual.reach.around`."""
+        """Return what may be answered to each row of a table; `limits` are those of `around`."""
         from preimage_counterfactual.reach import around
 
         return around(self, queries, **limits)
@@ -161,7 +161,7 @@ class TableSpace:
         return given
 
     def raw(self, table: Any) -> Tensor:
-        """Return rows in the units of the table, ``(B, D)``: numbers, places of levels, one-hot blocks; NaN if missing."""
+        """Return rows in the units of the table, ``(B, D)``: numbers, levels' places, one-hot blocks; or NaN."""
         given = self.read(table)
         raw = np.zeros((len(given), self.width))
         for column, values, span in zip(self.columns, given.columns, self.spans, strict=True):

@@ -67,8 +67,9 @@ class Draw:
         """
         if not hasattr(space.distance, "sample"):
             message = (
-                f"counterfactual-draw draws from the law of its distance, and {type(space.distance).__name__} has none: "
-                "use joint or joint-latent, or another search."
+                f"counterfactual-draw draws from the law of its distance, and {type(space.distance).__name__} has "
+                "none: use "
+                "joint or joint-latent, or another search."
             )
             raise AssemblyError(message)
         given = [row for row in initial if row is not None]

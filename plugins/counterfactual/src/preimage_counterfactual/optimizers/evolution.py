@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 import torch
@@ -49,10 +49,10 @@ class EvolutionState:
 class Evolution:
     """Lets rows that are decided as wanted multiply the more the nearer they are.
 
-    Rows that exist and lie on the way to such rows make the first population. A child takes each column from
-    one of two parents, drawn from the better half; it may return columns to the query's values, is shifted by a fraction
-    of the difference of two known rows, which moves together what moves together in the data, or takes a column
-    over from a known row, which is how levels change. The best of parents and children live on.
+    Rows on the ways from the query to known rows that are decided as wanted make the first population. A child
+    takes each column from one of two parents of the better half. It may return columns to the query's values, be
+    shifted by a fraction of the difference of two known rows, which moves together what moves together in the
+    data, or take a column over from a known row, which is how levels change. The best of parents and children live on.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset()
@@ -113,7 +113,7 @@ class Evolution:
 
     def children(self, space: FeatureSearchSpace, state: EvolutionState, rng: Sequence[torch.Generator]) -> Tensor:
         """Return one child for each member of the populations, ``(N, P, D)``."""
-        n_runs, size, width = state.rows.shape
+        n_runs, size, _ = state.rows.shape
         n_known, columns = max(1, len(space.known)), space.columns
         known = space.known if len(space.known) else space.reference
 

@@ -57,8 +57,8 @@ class Gradient:
     A round takes the gradient of the score at a row on the boundary, solves for the nearest row behind the plane
     that it spans, goes there, and comes back to the boundary on the ray from the middle of the distance (the row that
     costs least): a handful of points on the ray, then a handful between the two that enclose the boundary, narrow it
-    down in two calls of the model. A step that does not lead nearer is halved. Under a quadratic distance the solution is
-    the closed form, whose step is whitened by the covariance, so that four or five rounds are within a percent of
+    down in two calls of the model. A step that does not lead nearer is halved. Under a quadratic distance the solution
+    is the closed form, whose step is whitened by the covariance, so that four or five rounds are within a percent of
     the optimum. Under any other differentiable distance the step goes down its gradient within the plane, in
     the metric of the data.
 

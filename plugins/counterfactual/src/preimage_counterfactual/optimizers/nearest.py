@@ -42,7 +42,8 @@ class Bowl:
     def of(cls, space: FeatureSearchSpace, categories: Tensor | None = None) -> Bowl:
         """Return the forms that the distance rises with around every query, in the floats that a search may move.
 
-        With `categories`, rows ``(N, D)``, nominal columns are held as they are there. Followers move with what they follow: with ``x = q + (y - q) W`` the form is one of ``y``.
+        With `categories`, rows ``(N, D)``, nominal columns are held as they are there. Followers move with
+        what they follow: with ``x = q + (y - q) W`` the form is one of ``y``.
         """
         form = space.quadratic if categories is None else space.quadratic_given(categories)
         precision = form.precision if form.precision.ndim == 3 else form.precision[None]
@@ -160,7 +161,9 @@ class Bowl:
 
 
 def _multipliers(gram: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the forces ``f >= 0`` of half-spaces, least ``fᵀ G f / 2 - fᵀ g``, and which can be obeyed, ``(N, C)`` each.
+    """Return the forces ``f >= 0`` of half-spaces with the least ``fᵀ G f / 2 - fᵀ g``, and which can be obeyed.
+
+    Both are ``(N, C)``.
 
     Where everything that could obey a half-space is held, its force is as great as can be, so that it is let go.
     """

@@ -1,4 +1,4 @@
-"""How far one must go on the way from one row to another: many rows, many points of each way, few calls of the model."""
+"""How far one must go from one row towards another: many rows, many points of each way, few calls of the model."""
 
 from __future__ import annotations
 
