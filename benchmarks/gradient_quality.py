@@ -193,10 +193,10 @@ def predicted(adapter: Any, objective: Any, places: Sequence[Place]) -> list[Ten
     return answers
 
 
-def adapter(name: str, source: str, target: str, words: Sequence[str] | None) -> Any:
+def adapter(name: str, source: str, target: str, words: Sequence[str] | None, **options: Any) -> Any:
     """Return a fitted adapter; no word is held out, since there are few and this tells how good it is."""
     parts = {"source": model(source).space, "target": model(target).space}
-    built = catalogue().build("adapter", name, parts, use_cache=False, held_out=0.0)
+    built = catalogue().build("adapter", name, parts, use_cache=False, held_out=0.0, **options)
     built.fit(words)
     return built
 

@@ -208,7 +208,7 @@ class Problem:
         }
 
     def _served(self) -> dict[str, dict[str, int]]:
-        counted = {term.name: getattr(term.adapter, "coverage", None) for term in self.terms}
+        counted: dict[str, Any] = {term.name: getattr(term.adapter, "coverage", None) for term in self.terms}
         return {name: attrs.asdict(record) for name, record in counted.items() if attrs.has(type(record))}
 
     def stable(self, candidates: Tensor) -> Tensor:

@@ -108,8 +108,8 @@ def _lines(provider: Provider, options: tuple[Option, ...], presets: Mapping[str
     lines += [f"  {line}" for line in aligned(rows, width=max(terminal_width() - 2, 0))]
     if presets:
         lines += ["", "presets (--preset NAME)"]
-        rows = [(name, f"{preset.describe()}. {preset.summary}".rstrip()) for name, preset in presets.items()]
-        lines += [f"  {line}" for line in aligned(rows, width=max(terminal_width() - 2, 0))]
+        meanings = [(name, f"{preset.describe()}. {preset.summary}".rstrip()) for name, preset in presets.items()]
+        lines += [f"  {line}" for line in aligned(meanings, width=max(terminal_width() - 2, 0))]
     return lines
 
 
