@@ -80,8 +80,8 @@ def main() -> None:
         "# GCG through FUSE",
         "",
         f"{len(pictures)} held-out scenes, prompts of {OPTIONS['prompt_length']} of GPT-2's tokens, likely under GPT-2 "
-        f"(weight {arguments.weight}) and fitting the picture under CLIP. Medians of the loss, and of the share of candidates "
-        "that GCG needs with a gradient to reach the loss that it has in the same scene without any.",
+        f"(weight {arguments.weight}) and fitting the picture under CLIP. Medians of the loss, and of the share of "
+        "candidates that GCG needs with a gradient to reach the loss that it has in the same scene without any.",
         "",
         f"| candidates | no gradient: loss | {head} |",
         f"| ---: | {'---: | ' * (1 + 2 * len(searches))}".rstrip(),
