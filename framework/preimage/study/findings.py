@@ -133,8 +133,8 @@ def _the_gap(summary: Summary) -> Finding:
         f"Across the runs on one picture, {_quoted(objective)} and {_quoted(summary.truth)} have a rank "
         f"correlation of {own.within} on average over {_pictures(own.within.count)}; across all runs {own.pooled}."
     ]
-    best = next((each for each in summary.correlations if not math.isnan(each.within.value)), own)
-    if best is not own:
+    best = summary.correlations[0]
+    if best is not own and math.isfinite(best.within.low):
         sentences.append(
             f"The best predictor on these pictures is {_quoted(best.measure)} with {best.within} within a picture."
         )

@@ -154,7 +154,7 @@ def summarise(store: Store, catalogue: Catalogue | None = None) -> Summary:
         },
         of_truth=_of_truth(measures, records),
         truth=truth,
-        correlations=tuple(sorted(correlations, key=lambda found: -_or_lowest(found.within.value))),
+        correlations=tuple(sorted(correlations, key=_trust, reverse=True)),
         of_methods={},
     )
     return attrs.evolve(found, of_methods=_of_methods(found))
@@ -312,5 +312,7 @@ def _pooled(arrays: Sequence[Array]) -> Interval:
     return bootstrap(statistic, len(arrays))
 
 
-def _or_lowest(value: float) -> float:
-    return -math.inf if math.isnan(value) else value
+def _trust(correlation: Correlation) -> tuple[bool, float]:
+    """Return what predictors are sorted by: those of which a single picture tells anything come last."""
+    within = correlation.within
+    return math.isfinite(within.low), -math.inf if math.isnan(within.value) else within.value

@@ -45,6 +45,7 @@ class Planted:
     folder: Path
     stores: list[Store] = attrs.field(factory=list)
     recipes = RECIPES
+    measures = MEASURES
 
     def store(
         self,

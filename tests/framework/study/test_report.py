@@ -124,6 +124,11 @@ class TestContents:
         assert words.measure_held_out == "miniworld:clip-judge"
         assert [yaml.safe_load(recipe) for recipe in recipes] == list(planted.recipes.values())
 
+    def test_few_pictures_are_hints(self, planted):
+        """From three pictures no finding is certain, and the page says so."""
+        reader = Reader(written(planted.store(n_images=3)))
+        assert "Intervals from 3 pictures are narrower than they should be" in reader.text
+
     def test_failures_come_with_their_tracebacks(self, planted):
         """Which run, what was raised, and the whole traceback."""
         store = planted.store(change=fails_once)

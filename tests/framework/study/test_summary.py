@@ -159,6 +159,18 @@ class TestCorrelations:
         assert found.pooled.value == pytest.approx(scipy.stats.spearmanr(*sides).statistic)
         assert found.pooled.low <= found.pooled.value <= found.pooled.high
 
+    def test_what_one_picture_says_comes_last(self, planted):
+        """A measure that differs on a single picture predicts perfectly there, and is not called the best."""
+
+        def change(record):
+            value = record.measures["image-similarity/shared"] if record.key.image == "00" else 0.0
+            return attrs.evolve(record, measures={**record.measures, "nats-per-token": -value})
+
+        measures = {**planted.measures, "language_model": "miniworld:gpt2"}
+        found = summarise(planted.store(change=change, measures=measures)).correlations
+        assert found[-1].measure.name == "nats-per-token"
+        assert found[-1].within.value == pytest.approx(1)
+
     def test_fresh_seeds_where_there_are_no_shared_ones(self, planted):
         """The truth is the first similarity of regenerated pictures that was measured."""
 

@@ -41,6 +41,10 @@ FILE = "report.html"
 """Its name in the study's folder."""
 
 
+_FEW = 10
+"""Drawn from fewer pictures, 95% intervals hold the truth noticeably less often."""
+
+
 def write(
     store: Store,
     summary: Summary | None = None,
@@ -125,6 +129,11 @@ def _findings(summary: Summary) -> str:
         if finding.verdict == "cannot be told":
             reasons.setdefault(" ".join(finding.sentences), []).append(finding.claim)
     untold = "".join(f"<li>{escape('; '.join(claims))}. {escape(reason)}</li>" for reason, claims in reasons.items())
+    if told and len(summary.spec.images) < _FEW:
+        told += (
+            f'<p class="note">Intervals from {_count(len(summary.spec.images), "picture")} are narrower than they '
+            "should be: take these findings for hints.</p>"
+        )
     return told + (f'<h3>Cannot be told here</h3><ul class="note">{untold}</ul>' if untold else "")
 
 

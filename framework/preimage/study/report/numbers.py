@@ -137,7 +137,8 @@ def _set_cell(found: SetDistance | None) -> str:
     if found is None:
         return '<td class="number">\N{EN DASH}</td>'
     error = "" if found.standard_error is None else f'<span class="interval">± {found.standard_error:.2g}</span>'
-    return f'<td class="number"><span class="value">{found.value:.3g}</span>{error}</td>'
+    value = f"{found.value:.3g}".replace("-", "\N{MINUS SIGN}")
+    return f'<td class="number"><span class="value">{value}</span>{error}</td>'
 
 
 def against_captioner(summary: Summary) -> str:
