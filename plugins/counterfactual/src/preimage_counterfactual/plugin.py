@@ -98,7 +98,7 @@ def provide_optimizers() -> tuple[Component, ...]:
             target="preimage_counterfactual.optimizers.gradient:Gradient",
             config="preimage_counterfactual.config:GradientConfig",
             api="1.0",
-            summary="By gradients along the boundary to where it is nearest: torch modules, perceptrons, linear models.",
+            summary="By gradients along the boundary to where it is nearest: torch, perceptrons, linear models.",
             traits=("space:features", "requires:gradient"),
             needs=("torch",),
         ),

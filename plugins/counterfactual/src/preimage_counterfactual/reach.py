@@ -31,6 +31,8 @@ class TableReach:
         raw_reference: the queries in the table's units, ``(N, D)``; NaN where a number is missing.
         lower: the least features, ``(N, D)``; the query itself always lies between lower and upper.
         upper: the greatest features, ``(N, D)``.
+        raw_lower: the least values in the table's units, ``(N, D)``: scaled and back, they might be off by a rounding.
+        raw_upper: the greatest values in the table's units, ``(N, D)``.
     """
 
     space: TableSpace
@@ -38,6 +40,8 @@ class TableReach:
     raw_reference: Tensor
     lower: Tensor
     upper: Tensor
+    raw_lower: Tensor
+    raw_upper: Tensor
 
     @cached_property
     def free(self) -> Tensor:
@@ -80,7 +84,7 @@ class TableReach:
 
     def raw(self, features: Tensor, run: Tensor) -> Tensor:
         """Return rounded rows in the table's units, ``(B, D)``; a cell that has not moved is the query's own."""
-        raw = torch.clamp(self.space.to_raw(features), self._raw_lower[run], self._raw_upper[run])
+        raw = torch.clamp(self.space.to_raw(features), self.raw_lower[run], self.raw_upper[run])
         return torch.where(features == self.reference[run], self.raw_reference[run], raw)
 
     def rows(self, features: Tensor, run: Tensor) -> Any:
@@ -94,30 +98,23 @@ class TableReach:
 
     def restricted(self, free: Tensor) -> TableReach:
         """Return the reach where what is not `free`, bool ``(N, D)``, stays as in the query."""
-        lower = torch.where(free, self.lower, self.reference)
-        return attrs.evolve(self, lower=lower, upper=torch.where(free, self.upper, self.reference))
+        raw = self.raw_reference.nan_to_num(nan=0.0)
+        return attrs.evolve(
+            self,
+            lower=torch.where(free, self.lower, self.reference),
+            upper=torch.where(free, self.upper, self.reference),
+            raw_lower=torch.where(free, self.raw_lower, raw),
+            raw_upper=torch.where(free, self.raw_upper, raw),
+        )
 
     @cached_property
     def _exact(self) -> bool:
         """Whether every float is a value that can be written down."""
         return not self.space.digits and not bool(self.space.single.any())
 
-    @cached_property
-    def _raw_lower(self) -> Tensor:
-        return self._in_units(self.lower)
-
-    @cached_property
-    def _raw_upper(self) -> Tensor:
-        return self._in_units(self.upper)
-
-    def _in_units(self, bound: Tensor) -> Tensor:
-        """Return a bound in the table's units: where it is the query's own value, exactly that."""
-        raw = torch.where(bound == self.reference, self.raw_reference, self.space.to_raw(bound))
-        return torch.where(raw.isnan(), self.space.to_raw(bound), raw)
-
     def _snapped(self, rows: Tensor, run: Tensor) -> Tensor:
         """Return rows at values that can be written down; where that is the query's value, exactly the query."""
-        raw = torch.clamp(self.space.to_raw(rows), self._raw_lower[run], self._raw_upper[run])
+        raw = torch.clamp(self.space.to_raw(rows), self.raw_lower[run], self.raw_upper[run])
         reference = self.reference[run]
         unmoved = (rows == reference) | (raw == self.raw_reference[run])
         return torch.where(unmoved, reference, self.space.from_raw(raw))
@@ -131,7 +128,7 @@ class TableReach:
         return torch.where(self.space.follower, torch.clamp(followed, self.lower[run], self.upper[run]), rows)
 
 
-_TENSORS = ("reference", "raw_reference", "lower", "upper")
+_TENSORS = ("reference", "raw_reference", "lower", "upper", "raw_lower", "raw_upper")
 
 
 def around(
@@ -193,4 +190,12 @@ def around(
     upper = torch.where(still, known, torch.maximum(upper, known))
     bounds = [torch.where(bound == known, reference, space.from_raw(bound)) for bound in (lower, upper)]
     bounds = [torch.where(raw.isnan(), reference, bound) for bound in bounds]
-    return TableReach(space=space, reference=reference, raw_reference=raw, lower=bounds[0], upper=bounds[1])
+    return TableReach(
+        space=space,
+        reference=reference,
+        raw_reference=raw,
+        lower=bounds[0],
+        upper=bounds[1],
+        raw_lower=lower,
+        raw_upper=upper,
+    )
