@@ -9,6 +9,12 @@ class TestMiniworld(ModelSuite):
     component = "miniworld"
 
 
+class TestMiniworldCaptioner(ModelSuite):
+    component = "miniworld"
+    reference = "miniworld:blip2"
+    role = "captioner"
+
+
 class TestMiniworldTextEncoder(ModelSuite):
     component = "miniworld"
     reference = "miniworld:clip"

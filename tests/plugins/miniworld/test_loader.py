@@ -6,6 +6,7 @@ import preimage
 from preimage.errors import MissingDependencyError, UnknownNameError
 from preimage_miniworld import loader
 from preimage_miniworld.config import MiniworldConfig
+from preimage_miniworld.data import held_out
 
 torch = pytest.importorskip("torch")
 
@@ -27,6 +28,20 @@ def test_models_in_transformers_format_play_their_roles(name, role):
     assert model.reference == model.space.name == f"miniworld:{name}"
     text = "a tiny striped azure ball under the stars"
     assert model.space.decode(torch.tensor(model.space.encode([text]))) == [text]
+
+
+def test_the_captioner_comes_by_name():
+    """It says what a picture shows, and has no texts of its own to be searched."""
+    pytest.importorskip("preimage_transformers")
+    from preimage.api import Decoding
+    from preimage_miniworld.parser import recovered
+
+    model = preimage.catalogue().load_model("miniworld:blip2", "captioner")
+    ((scene, picture, _),) = held_out(1, objects=1)
+    ((text,),) = model.captions([picture], Decoding())
+
+    assert (model.reference, hasattr(model, "space")) == ("miniworld:blip2", False)
+    assert set(recovered(text, scene).values()) == {1.0}
 
 
 def test_an_unknown_model_is_named_with_the_nearest():

@@ -1,6 +1,7 @@
 """Training: labels, texts, tokenizer, and a run that is cut off and goes on."""
 
 import random
+from pathlib import Path
 
 import pytest
 
@@ -111,3 +112,49 @@ def test_moods_are_read_from_texts():
 
     said = ["a smiling star", "gloomy zz code", "red star", "a happy star, a sad ball"]
     assert [LABELS[mood_of(text)] for text in said] == ["positive", "negative", "neutral", "neutral"]
+
+
+def test_the_captioner_learns_to_look_and_to_speak_and_goes_on(tmp_path):
+    """Both parts run; one that is cut off between them ends with the weights of one that was not, loadable as any."""
+    from preimage_miniworld.training import captioner
+
+    gpt2 = Path(captioner.__file__).parents[1] / "models" / "gpt2"
+    settings = captioner.CaptionerTraining(
+        pictures=32, texts=2, captions=1, width=32, layers=1, query_layers=1, steps=2, speaking=2, batch=8,
+        speaking_batch=4, warm_up=1, save_every=1,
+    )  # fmt: skip
+
+    def train(name, cut):
+        folder = tmp_path / name / "models"
+        folder.mkdir(parents=True)
+        (folder / "gpt2").symlink_to(gpt2)
+        build = tmp_path / name / "build" / "blip2"
+        if cut:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(captioner, "_rows", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+                with pytest.raises(KeyboardInterrupt):
+                    captioner.train_captioner(folder / "blip2", build, settings)
+            assert (build / "current" / "model.safetensors").exists()
+        captioner.train_captioner(folder / "blip2", build, settings)
+        return transformers.Blip2ForConditionalGeneration.from_pretrained(folder / "blip2").state_dict()
+
+    transformers = pytest.importorskip("transformers")
+    whole, resumed = train("whole", cut=False), train("cut", cut=True)
+
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_captions_to_learn_from_begin_where_the_picture_says():
+    """With the object with a face, or else with the left or the upper one; and they tell the whole scene."""
+    from preimage_miniworld.training.captioner import _plain_order
+
+    rng = random.Random(4)
+    for seed in range(100):
+        scene = sample_scene(random.Random(seed))
+        said = parse(_plain_order(scene, rng))
+        assert said.scene() == scene.canonical()
+        if scene.relation and scene.mood == "none":
+            assert said.relation in ("left of", "above")
+        elif scene.relation:
+            assert said.objects[0].mood == scene.mood

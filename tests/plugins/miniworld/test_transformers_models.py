@@ -92,3 +92,14 @@ def test_models_are_small_and_compute_in_single_precision(name):
     assert {weight.dtype for weight in stored.values()} == {torch.float16}
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert sum(entry.stat().st_size for entry in (MODELS / name).iterdir()) < 4e6
+
+
+def test_captions_tell_the_whole_scene():
+    """Of greedy captions of held-out pictures at least 85 in 100, and each kind of attribute in 95."""
+    from preimage_miniworld.training.figures import captioner_figures
+
+    figures = captioner_figures(MODELS / "blip2", 150)
+
+    assert figures["blip2: whole scene right"] >= 85
+    for kind in ("colour", "shape", "texture", "size", "mood", "background", "relation"):
+        assert figures[f"blip2: {kind}"] >= 95, kind

@@ -192,6 +192,33 @@ def _t5() -> tuple[Any, Any]:
     return transformers.T5EncoderModel(config), tokenizer
 
 
+def _vision() -> dict[str, Any]:
+    return SIZES | {"image_size": 16, "patch_size": 8}
+
+
+def _blip2(**changes: Any) -> tuple[Any, Any]:
+    language, tokenizer = _gpt2()
+    between(tokenizer.backend_tokenizer, "<|endoftext|>", None)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    config = transformers.Blip2Config(
+        vision_config=_vision(),
+        qformer_config=SIZES | {"encoder_hidden_size": 32, "vocab_size": 1},
+        text_config=language.config.to_dict() | {"vocab_size": len(tokenizer)},
+        num_query_tokens=3,
+        **{"image_token_index": len(tokenizer) - 1} | changes,
+    )
+    return transformers.Blip2ForConditionalGeneration(config), tokenizer
+
+
+def _blip() -> tuple[Any, Any]:
+    tokenizer = _bert_tokenizer()
+    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "sep")}
+    text = SIZES | {"vocab_size": len(tokenizer), "max_position_embeddings": 24, "encoder_hidden_size": 32} | ids
+    text |= {"bos_token_id": tokenizer.mask_token_id, "eos_token_id": tokenizer.sep_token_id}
+    config = transformers.BlipConfig(text_config=text, vision_config=_vision())
+    return transformers.BlipForConditionalGeneration(config), tokenizer
+
+
 MODELS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "clip": _clip,
     "siglip": _siglip,
@@ -204,6 +231,9 @@ MODELS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "gpt2-classifier": _gpt2_classifier,
     "bert": _bert_encoder,
     "t5": _t5,
+    "blip2": _blip2,
+    "blip2-blind": lambda: _blip2(image_token_index=None),
+    "blip": _blip,
 }
 
 
@@ -220,6 +250,8 @@ def save(folder: Path, model: Any, tokenizer: Any) -> Any:
     if hasattr(model, "get_image_features"):
         size = {"height": 16, "width": 16}
         transformers.CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=size).save_pretrained(folder)
+    if model.config.model_type in ("blip", "blip-2"):
+        transformers.BlipImageProcessor(size={"height": 16, "width": 16}).save_pretrained(folder)
     return model
 
 

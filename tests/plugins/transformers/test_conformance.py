@@ -53,6 +53,18 @@ class TestRobertaClassifier(_Suite):
     role = "classifier"
 
 
+class TestBlip(_Suite):
+    component = "hf"
+    kind_of_model = "blip"
+    role = "captioner"
+
+
+class TestBlip2(_Suite):
+    component = "hf"
+    kind_of_model = "blip2"
+    role = "captioner"
+
+
 class TestSentenceEncoder(_Suite):
     component = "hf"
     kind_of_model = "bert"

@@ -191,10 +191,12 @@ class TestManners:
         assert answer.stdout.strip() == "[]"
 
     def test_what_it_provides(self) -> None:
-        """One loader with four roles, whose target and options exist."""
+        """One loader with five roles, whose target and options exist."""
         (component,) = plugin.provide_models()
 
         assert component.name == "hf"
-        assert component.trait("role") == ("image-text-encoder", "text-encoder", "language-model", "classifier")
+        assert component.trait("role") == (
+            "image-text-encoder", "text-encoder", "language-model", "classifier", "captioner",
+        )  # fmt: skip
         assert component.target == f"{load.__module__}:{load.__name__}"
         assert component.config == f"{TransformersConfig.__module__}:{TransformersConfig.__name__}"

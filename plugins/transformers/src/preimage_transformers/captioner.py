@@ -55,6 +55,9 @@ class TransformersCaptioner:
         self._image_processor = image_processor
         self._image_batch = image_batch
         self._lead = _lead_of(model.config, reference)
+        # Rows that end early are filled up; BLIP says itself with what, and language models of BLIP-2 often do not.
+        pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self._padding = {"pad_token_id": pad} if self._lead else {}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -105,7 +108,6 @@ class TransformersCaptioner:
         model = self._model
         pixel_values = pixels["pixel_values"].to(model.device, model.dtype)
         ids = self._prompt(decoding.prefix).expand(len(images), -1)
-        pad = self._tokenizer.pad_token_id
         with quietly(), torch.no_grad():
             rows = model.generate(
                 pixel_values=pixel_values,
@@ -114,7 +116,7 @@ class TransformersCaptioner:
                 do_sample=False,
                 max_new_tokens=self._room(ids.shape[1], decoding),
                 min_new_tokens=decoding.min_tokens,
-                pad_token_id=self._tokenizer.eos_token_id if pad is None else pad,
+                **self._padding,
                 **options,
             )
         texts = self._tokenizer.batch_decode(_behind(rows, ids), skip_special_tokens=True)
