@@ -82,7 +82,8 @@ class DaskExecutor:
     @property
     def process_ids(self) -> tuple[int, ...]:
         """The processes of the workers."""
-        return tuple(self.client.run(os.getpid).values())
+        # One that is just dying does not answer.
+        return tuple(self.client.run(os.getpid, on_error="ignore").values())
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> DaskFuture:
         """Give ``function(*arguments)`` to the cluster."""
