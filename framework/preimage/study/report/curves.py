@@ -70,10 +70,10 @@ def mean_curve(
 ) -> tuple[tuple[float, float], ...]:
     """Return the mean of step curves, from where all have begun to where the last ends.
 
-    >>> marks = [[Mark(1, 1, 0.1, 0.5), Mark(3, 3, 0.3, 0.1)], [Mark(2, 2, 0.2, 0.7)]]
+    >>> marks = [[Mark(1, 1, 0.1, 0.5), Mark(3, 3, 0.3, 0.25)], [Mark(2, 2, 0.2, 0.75)]]
     >>> curve = mean_curve(marks, lambda mark: float(mark.candidates))
     >>> curve[0], curve[-1]
-    ((2.0, 0.6), (3.0, 0.4))
+    ((2.0, 0.625), (3.0, 0.5))
     """
     runs = [([cost(mark) for mark in marks], [mark.best_loss for mark in marks]) for marks in trajectories if marks]
     if not runs:
