@@ -53,11 +53,11 @@ from preimage_counterfactual.decision import Decision
 from preimage_counterfactual.search import search
 from preimage_counterfactual.space import TableSpace
 
-PEERS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "dice": ("dice-ml", ("random", "genetic")),
-    "nice": ("NICEx", ("none", "sparsity", "proximity")),
+PEERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "dice": (("dice-ml",), ("random", "genetic")),
+    "nice": (("NICEx", "pandas", "scikit-learn"), ("none", "sparsity", "proximity")),
 }
-"""What pip calls each peer, and the methods that are tried."""
+"""What pip is asked for each peer, and the methods that are tried."""
 
 OURS: tuple[tuple[str, str, str, dict[str, Any], dict[str, Any]], ...] = (
     ("closed form, joint", "counterfactual-linear", "joint", {}, {}),
@@ -404,11 +404,11 @@ def installed(names: Sequence[str], folder: Path) -> tuple[dict[str, Path], list
             venv.create(folder / name, with_pip=True)
         have = subprocess.run([python, "-c", f"import {'dice_ml' if name == 'dice' else 'nice'}"], capture_output=True)
         if have.returncode:
-            command = [python, "-m", "pip", "install", "--quiet", PEERS[name][0]]
+            command = [python, "-m", "pip", "install", "--quiet", *PEERS[name][0]]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 last = (done.stderr.strip().splitlines() or ["pip says nothing"])[-1]
-                sentences += ["", f"{PEERS[name][0]} could not be installed here and is left out: {last}"]
+                sentences += ["", f"{PEERS[name][0][0]} could not be installed here and is left out: {last}"]
                 continue
         pythons[name] = python
     return pythons, sentences
