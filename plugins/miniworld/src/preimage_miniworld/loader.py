@@ -22,6 +22,7 @@ MODELS = {
     "mood": "hf",
     "sentence": "hf",
     "blip2": "hf",
+    "sd": "sd",
 }
 """Name of a bundled model to the loader of its format."""
 

@@ -37,7 +37,7 @@ class AutoencoderTraining(Schedule):
 class DecoderTraining(Schedule):
     """Settings of the second part, in which only the decoder learns."""
 
-    steps: int = 1_500
+    steps: int = 800
     batch: int = 8
     learning_rate: float = 2e-3
     warm_up: int = 30

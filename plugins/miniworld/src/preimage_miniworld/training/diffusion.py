@@ -47,7 +47,7 @@ class DiffusionTraining(Schedule):
 
     pictures: int = 40_000
     texts: int = 8
-    steps: int = 4_000
+    steps: int = 2_700
     batch: int = 32
     learning_rate: float = 1.5e-3
     warm_up: int = 100
