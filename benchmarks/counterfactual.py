@@ -55,9 +55,10 @@ from preimage_counterfactual.space import TableSpace
 
 PEERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "dice": (("dice-ml",), ("random", "genetic")),
-    "nice": (("NICEx", "pandas", "scikit-learn"), ("none", "sparsity", "proximity")),
+    # NICEx asks for numpy and pandas below 2, which today's Pythons have no wheels of, and runs with later ones.
+    "nice": (("pandas scikit-learn", "--no-deps NICEx"), ("none", "sparsity", "proximity")),
 }
-"""What pip is asked for each peer, and the methods that are tried."""
+"""What pip is asked for each peer, call by call, and the methods that are tried."""
 
 OURS: tuple[tuple[str, str, str, dict[str, Any], dict[str, Any]], ...] = (
     ("closed form, joint", "counterfactual-linear", "joint", {}, {}),
@@ -404,11 +405,11 @@ def installed(names: Sequence[str], folder: Path) -> tuple[dict[str, Path], list
             venv.create(folder / name, with_pip=True)
         have = subprocess.run([python, "-c", f"import {'dice_ml' if name == 'dice' else 'nice'}"], capture_output=True)
         if have.returncode:
-            command = [python, "-m", "pip", "install", "--quiet", *PEERS[name][0]]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                last = (done.stderr.strip().splitlines() or ["pip says nothing"])[-1]
-                sentences += ["", f"{PEERS[name][0][0]} could not be installed here and is left out: {last}"]
+            pip = [python, "-m", "pip", "install", "--quiet"]
+            calls = [subprocess.run([*pip, *asked.split()], capture_output=True, text=True) for asked in PEERS[name][0]]
+            if failed := [call for call in calls if call.returncode]:
+                last = (failed[0].stderr.strip().splitlines() or ["pip says nothing"])[-1]
+                sentences += ["", f"The peer {name} could not be installed here and is left out: {last}"]
                 continue
         pythons[name] = python
     return pythons, sentences
