@@ -47,6 +47,23 @@ class TestTokens:
         embedded = model.embedding_log_probs(model.space.embedding[ids], ids)
         torch.testing.assert_close(embedded, expected, atol=1e-5, rtol=0)
 
+    @pytest.mark.parametrize("start", [0, 3])
+    def test_texts_that_differ_at_their_end_are_read_once(self, kind: str, start: int, monkeypatch) -> None:
+        """Where only the last tokens differ, a pass over what stands before them tells of all, and tells the same."""
+        shared = loaded(kind, "language-model")
+        plain = loaded(kind, "language-model", share_prefixes=False)
+        ids = prompts(shared.space, 2, 6).repeat_interleave(40, dim=0)
+        ids[:, -1] = prompts(shared.space, len(ids), 1, seed=4)[:, 0]
+        ids = ids[torch.randperm(len(ids), generator=torch.Generator().manual_seed(0))]
+        rows, logits = [], shared._logits
+        monkeypatch.setattr(
+            shared, "_logits", lambda count, **inputs: rows.append(len(inputs["input_ids"])) or logits(count, **inputs)
+        )
+        answers = shared.token_log_probs(ids, start=start)
+
+        assert sum(rows) == 2
+        torch.testing.assert_close(answers, plain.token_log_probs(ids, start=start), atol=1e-5, rtol=0)
+
     def test_mean_is_that_of_transformers(self, kind: str) -> None:
         """The mean over a text is the loss that transformers computes for it with the start token before it."""
         model = loaded(kind, "language-model")

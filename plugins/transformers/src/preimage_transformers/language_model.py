@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TransformersLanguageModel", "start_of"]
 
+# How many texts must be read alike, on average, for each to be read only once.
+_ALIKE = 4
 # Logits at once: a quarter of a gigabyte in single precision.
 _LOGITS = 2**26
 
@@ -63,6 +65,7 @@ class TransformersLanguageModel:
             special_ids=specials_of(tokenizer, frame) | set(self._start),
         )
         self._check_causal()
+        self._shares = share_prefixes
         shares = share_prefixes and self._keeps and SharedPrefixes.fits(model)
         self._shared = SharedPrefixes(self._model, logits_at_once=_LOGITS) if shares else None
 
@@ -88,6 +91,9 @@ class TransformersLanguageModel:
         uniform, inputs, targets = self._shifted(self._led(ids), ids, start)
         if not targets.shape[1]:
             return uniform
+        different = torch.unique(inputs, dim=0) if self._shares else inputs
+        if len(different) * _ALIKE <= len(inputs):
+            return torch.cat([uniform, self._of_few(different, inputs, targets)], dim=1)
         if self._shared is not None and self._shared.pays(inputs):
             return torch.cat([uniform, self._shared.log_probs(inputs, targets)], dim=1)
         rows = max(1, _LOGITS // (targets.shape[1] * len(self.space.embedding)))
@@ -96,6 +102,20 @@ class TransformersLanguageModel:
             for some, wanted in zip(inputs.split(rows), targets.split(rows), strict=True)
         ]
         return torch.cat([uniform, torch.cat(parts)], dim=1)
+
+    def _of_few(self, different: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the log-probabilities, ``(B, N)``, of what stands behind inputs ``(B, T)`` few of which are different.
+
+        Texts that differ in their last token alone, as those of a search that writes the next one, are read alike.
+        """
+        place = (inputs[:, None] == different).all(dim=2).int().argmax(dim=1)
+        answers = targets.new_empty(targets.shape, dtype=torch.promote_types(self.space.embedding.dtype, torch.float32))
+        columns = torch.arange(targets.shape[1], device=targets.device)
+        for index, row in enumerate(different):
+            mine = place == index
+            log_probs = at_least_single(self._logits(targets.shape[1], input_ids=row[None])[0]).log_softmax(dim=-1)
+            answers[mine] = log_probs[columns, targets[mine]]
+        return answers
 
     def embedding_log_probs(self, embeddings: Tensor, ids: Tensor, *, start: int = 0) -> Tensor:
         """Return ``log p(ids[:, i] | embeddings[:, :i])``, ``(B, L - start)``; differentiable in `embeddings`.
