@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,8 @@ class FeatureSearchSpace:
         reach: what may be answered to each query.
         distance: how far an answer is from its query.
         known: rows that exist, ``(M, D)``, for searches that start from some.
-        known_margins: whether each of them is decided as each query wants, ``(M, N)``: wanted where not above 0.
+        known_margins: returns whether each of them is decided as each query wants, ``(M, N)``: wanted where not above
+            0; called when a search first asks.
         labels: the class of each query, ``(N,)``, for distances that depend on it.
         wanted: the class that each answer should have, ``(N,)``.
         max_changed: how many columns an answer may change; any number without it.
@@ -42,7 +44,7 @@ class FeatureSearchSpace:
         distance: Distance,
         *,
         known: Tensor | None = None,
-        known_margins: Tensor | None = None,
+        known_margins: Callable[[], Tensor] | None = None,
         labels: Tensor | None = None,
         wanted: Tensor | None = None,
         max_changed: int | None = None,
@@ -63,11 +65,10 @@ class FeatureSearchSpace:
         self.lower, self.upper, self.free = reach.lower, reach.upper, reach.free
         self.groups, self.columns = reach.groups, reach.columns
         self.known = self.reference[:0] if known is None else known
-        n_runs = len(self.reference)
-        self.known_margins = self.known.new_zeros(len(self.known), n_runs) if known_margins is None else known_margins
+        self._margins_of_known = known_margins
         self.labels, self.wanted = labels, wanted
         self.max_changed = max_changed
-        self.streams = streams or (0,) * n_runs
+        self.streams = streams or (0,) * len(self.reference)
         self._conditional = "left_label" in inspect.signature(type(distance).__call__).parameters
 
     @property
@@ -79,6 +80,13 @@ class FeatureSearchSpace:
     def device(self) -> torch.device:
         """Where rows live."""
         return self.reference.device
+
+    @cached_property
+    def known_margins(self) -> Tensor:
+        """How far each known row is from being decided as each query wants, ``(M, N)``; 0 where nobody knows."""
+        if self._margins_of_known is None:
+            return self.known.new_zeros(len(self.known), self.n_runs)
+        return self._margins_of_known()
 
     @cached_property
     def n_columns(self) -> int:

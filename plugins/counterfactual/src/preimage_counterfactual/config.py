@@ -32,10 +32,10 @@ class LinearConfig:
 class GradientConfig:
     """Options of the search by gradients."""
 
-    rounds: int = _count(10, "Rounds at most, each with one gradient.")
+    rounds: int = _count(6, "Rounds at most, each with one gradient.")
     points: int = _count(8, "Points on a ray that one call of the model is asked about.", least=2)
     depth: float = _positive(1e-3, "How far behind the boundary a step aims, in the score.")
-    tolerance: float = _positive(1e-3, "Stop when no query has gained this share of its distance in a round.")
+    tolerance: float = _positive(3e-3, "Stop when no query has gained this share of its distance in a round.")
 
 
 @attrs.frozen(kw_only=True)
@@ -46,8 +46,9 @@ class BlackBoxConfig:
     donors: int = _count(10, "Known rows that hand over columns, where only some columns may change.")
     points: int = _count(6, "Points on a way that one call of the model is asked about.", least=2)
     stages: int = _count(2, "Calls that narrow a way down.")
-    rounds: int = _count(6, "Rounds of thinning at most.", least=0)
+    rounds: int = _count(2, "Rounds of thinning at most.", least=0)
     singles: int = _count(4, "Columns whose return is tried one by one in each round.")
+    tolerance: float = _positive(0.01, "Thin only where it brings this share of the distance.")
 
 
 @attrs.frozen(kw_only=True)

@@ -60,4 +60,5 @@ def _is_indicator(column: Column) -> bool:
 
 def _sums(table: Table, names: Sequence[Any]) -> np.ndarray:
     place = {name: index for index, name in enumerate(table.names)}
-    return np.sum([table.columns[place[name]].astype(np.float64) for name in names], axis=0)
+    sums: np.ndarray = np.stack([table.columns[place[name]].astype(np.float64) for name in names]).sum(axis=0)
+    return sums

@@ -157,7 +157,9 @@ def _estimator_view(model: Any, space: TableSpace, classes: Any) -> ModelView:
     def scores(table: Any) -> Tensor:
         return _two_sided(_as_scores(function(native(table))), form)
 
-    named = tuple(known.tolist() if classes is None else classes) if form != "values" else ()
+    named: tuple[Any, ...] = ()
+    if known is not None and form != "values":
+        named = tuple(known.tolist() if classes is None else classes)
     if form != "values" and len(named) < 2:
         message = f"The model knows one class only, {named}: nothing can be decided otherwise."
         raise InputError(message)

@@ -153,7 +153,7 @@ def search(
         searched,
         distance,
         known=decision.space.data,
-        known_margins=decision.known_margins(asked),
+        known_margins=lambda: decision.known_margins(asked),
         labels=asked.present,
         wanted=asked.target,
         max_changed=max_changed,
@@ -228,7 +228,7 @@ def _answers(
     facts = zip(valid.any(dim=1).tolist(), (wanted.margin <= 0).tolist(), fixed.tolist(), strict=True)
     status = tuple(_status(*known, runs.stop_reason[query * times]) for query, known in enumerate(facts))
     counts = [total.view(n_queries, times).sum(dim=1) for total in (runs.candidates, runs.forward, runs.backward)]
-    spent = tuple(Spent(*row, seconds=runs.seconds) for row in torch.stack(counts, dim=1).tolist())
+    spent = tuple(Spent(*row, runs.seconds) for row in torch.stack(counts, dim=1).tolist())
     return Answers(
         reach=reach,
         decision=decision,

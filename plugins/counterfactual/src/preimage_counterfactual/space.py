@@ -77,7 +77,13 @@ class TableSpace:
             raise InputError(message)
         self.missing = missing
         self._refuse_missing(self.table)
-        declared = {"kinds": kinds, "levels": levels, "ranges": ranges, "change": change, "follows": follows}
+        declared: dict[str, Any] = {
+            "kinds": kinds,
+            "levels": levels,
+            "ranges": ranges,
+            "change": change,
+            "follows": follows,
+        }
         declared |= {"immutable": dict.fromkeys(immutable, "none"), "decimals": decimals}
         for what, given in declared.items():
             self._check_names(given or {}, what)

@@ -114,9 +114,10 @@ class Population:
 
     def coordinates(self, rows: Tensor, index: Tensor) -> Tensor:
         """Return whitened coordinates, ``(B, k)``, of rows, ``(B, D)``, of these classes."""
-        numbers = rows[:, self.numeric]
+        # Picking rows and columns costs as much as the product below; where there is nothing to pick, nothing is.
+        numbers = rows if len(self.numeric) == rows.shape[1] else rows[:, self.numeric]
         scores = numbers if self.margins is None else self.margins(numbers)
-        apart = scores - self.means[index]
+        apart = scores - (self.means if len(self.means) == 1 else self.means[index])
         if self.blocks:
             apart = apart - self.levels(rows) @ self.effects
         if len(self.whitenings) == 1:

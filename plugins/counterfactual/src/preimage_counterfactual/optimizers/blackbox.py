@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["BlackBox", "BlackBoxState"]
 
 _RIDGE = 1e-2
-_GAIN = 1e-9
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -166,10 +165,11 @@ class BlackBox:
         rows = space.round(torch.where(back, reference[owner], current[owner]), live[owner])
         gain = state.cost[live][owner] - space.distances(rows, live[owner])
         gain = torch.where(back.any(dim=1), gain, -torch.inf)
+        worth_it = self.config.tolerance * state.cost[live][owner].abs()
         # Only the most promising singles are worth a call of the model.
         of_singles = gain[: n_live * n_columns].view(n_live, n_columns)
         bar = of_singles.topk(min(self.config.singles, n_columns), dim=1).values[:, -1:]
-        ask = torch.cat([(of_singles >= bar).flatten(), torch.ones(len(sets), dtype=torch.bool)]) & (gain > _GAIN)
+        ask = torch.cat([(of_singles >= bar).flatten(), torch.ones(len(sets), dtype=torch.bool)]) & (gain > worth_it)
         return live[owner[ask]], rows[ask]
 
 

@@ -125,8 +125,8 @@ class Evolution:
         mother, father, plus, minus, giver, kind, scale, rate = chance[:, :, -8:].unbind(dim=2)
         half = (size + 1) // 2
         every = torch.arange(n_runs, device=state.rows.device)[:, None]
-        parents = [state.rows[every, (place * half).long()] for place in (mother, father)]
-        child = torch.where((crossing < 0.5)[:, :, columns], *parents)
+        one, other = (state.rows[every, (place * half).long()] for place in (mother, father))
+        child = torch.where((crossing < 0.5)[:, :, columns], one, other)
         cooling = 0.5 ** (4 * state.generation / self.config.generations)
         shift = known[(plus * n_known).long()] - known[(minus * n_known).long()]
         child = torch.where(
