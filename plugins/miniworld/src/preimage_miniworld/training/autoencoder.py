@@ -1,12 +1,13 @@
 """Trains the autoencoder of the Stable Diffusion pipeline: 64 x 64 pixels become 16 x 16 latents and pixels again.
 
 The pictures are clean and few in kind, so a narrow network does, and plain distances in pixels
-instead of the perceptual and adversarial losses that photographs need.
+instead of the perceptual and adversarial losses that photographs need. ``autoencoder`` is always
+an ``AutoencoderKL`` of ``diffusers``, of which the type checker sees nothing.
 """
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -15,7 +16,6 @@ from preimage_miniworld.training.trainer import Schedule, train
 if TYPE_CHECKING:
     import numpy as np
     import torch
-    from diffusers import AutoencoderKL
 
 __all__ = ["AutoencoderTraining", "DecoderTraining", "encoded", "pixels", "train_autoencoder", "train_decoder"]
 
@@ -47,7 +47,7 @@ class DecoderTraining(Schedule):
     object_weight: float = 4.0
 
 
-def new_autoencoder(seed: int) -> "AutoencoderKL":
+def new_autoencoder(seed: int) -> Any:
     """Build an untrained autoencoder whose pictures are 64 x 64 and whose latents are 4 x 16 x 16."""
     import torch
     from diffusers import AutoencoderKL
@@ -55,7 +55,7 @@ def new_autoencoder(seed: int) -> "AutoencoderKL":
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        autoencoder = AutoencoderKL(
+        autoencoder: Any = AutoencoderKL(
             down_block_types=("DownEncoderBlock2D",) * 3,
             up_block_types=("UpDecoderBlock2D",) * 3,
             block_out_channels=(16, 32, 64),
@@ -72,7 +72,7 @@ def new_autoencoder(seed: int) -> "AutoencoderKL":
     return autoencoder.to(memory_format=torch.channels_last)
 
 
-def train_autoencoder(images: "np.ndarray", build: Path, settings: AutoencoderTraining) -> "AutoencoderKL":
+def train_autoencoder(images: "np.ndarray", build: Path, settings: AutoencoderTraining) -> Any:
     """Train an autoencoder, or take up a run that was cut off.
 
     Args:
@@ -107,7 +107,7 @@ def train_autoencoder(images: "np.ndarray", build: Path, settings: AutoencoderTr
     return autoencoder
 
 
-def train_decoder(autoencoder: "AutoencoderKL", images: "np.ndarray", build: Path, settings: DecoderTraining) -> None:
+def train_decoder(autoencoder: Any, images: "np.ndarray", build: Path, settings: DecoderTraining) -> None:
     """Let the decoder alone learn on, in place, or take up a run that was cut off.
 
     The latents stay what they are, so that a denoiser may learn them before, after or meanwhile. They come with
@@ -154,7 +154,7 @@ def _unlike_its_row(pictures: "torch.Tensor") -> "torch.Tensor":
     return ((pictures - ends).abs().amax(1, keepdim=True) > 0.25).float()
 
 
-def _standardise(autoencoder: "AutoencoderKL", latents: "torch.Tensor") -> None:
+def _standardise(autoencoder: Any, latents: "torch.Tensor") -> None:
     """Let the last layer before the latents and the first after them shift and scale, in place.
 
     Noise then drowns all channels alike; one factor for all of them, which the format has room for, would not do.
@@ -176,7 +176,7 @@ def _standardise(autoencoder: "AutoencoderKL", latents: "torch.Tensor") -> None:
     autoencoder.register_to_config(scaling_factor=1.0)
 
 
-def encoded(autoencoder: "AutoencoderKL", images: "np.ndarray", batch: int = 50) -> "torch.Tensor":
+def encoded(autoencoder: Any, images: "np.ndarray", batch: int = 50) -> "torch.Tensor":
     """Encode pictures (N, 64, 64, 3) uint8 as the means of their latents (N, 4, 16, 16), not scaled."""
     import torch
 

@@ -36,7 +36,6 @@ from preimage_miniworld.training.trainer import Schedule, train
 if TYPE_CHECKING:
     import numpy as np
     import torch
-    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
 __all__ = ["DiffusionTraining", "train_diffusion", "velocity_weights"]
 
@@ -59,7 +58,7 @@ class DiffusionTraining(Schedule):
     watched: int = 32
 
 
-def new_denoiser(width: int, seed: int) -> "UNet2DConditionModel":
+def new_denoiser(width: int, seed: int) -> Any:
     """Build an untrained denoiser of latents (B, 4, 16, 16) that reads text states (B, L, width)."""
     import torch
     from diffusers import UNet2DConditionModel
@@ -67,7 +66,7 @@ def new_denoiser(width: int, seed: int) -> "UNet2DConditionModel":
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        denoiser = UNet2DConditionModel(
+        denoiser: Any = UNet2DConditionModel(
             sample_size=16,
             in_channels=4,
             out_channels=4,
@@ -158,7 +157,7 @@ def train_diffusion(
     save_pipeline(assembled(autoencoder, average, text_encoder, tokenizer), folder)
 
 
-def velocity_weights(scheduler: "DDIMScheduler") -> "torch.Tensor":
+def velocity_weights(scheduler: Any) -> "torch.Tensor":
     """Return the loss's weight at each of the scheduler's times, (T,).
 
     Where noise prevails a velocity's square weighs as it is; where the picture does, as little as keeps
@@ -171,7 +170,7 @@ def velocity_weights(scheduler: "DDIMScheduler") -> "torch.Tensor":
     return (torch.clamp(ratio, max=5.0) + 1) / (ratio + 1)
 
 
-def _latents(autoencoder: "AutoencoderKL", images: "np.ndarray", kept: Path) -> "torch.Tensor":
+def _latents(autoencoder: Any, images: "np.ndarray", kept: Path) -> "torch.Tensor":
     """Return the latents of all pictures, made once for each autoencoder and kept."""
     import torch
 

@@ -247,7 +247,7 @@ def attribute_figures(path: Path, count: int = 200) -> dict[str, float]:
     import numpy as np
 
     classifier = load_attributes(path)
-    found = {}
+    found: dict[str, float] = {}
     for objects, kind in _COUNTS.items():
         examples = held_out(count, objects=objects)
         pictures = np.stack([np.asarray(picture) for _, picture, _ in examples])
@@ -272,10 +272,10 @@ def diffusion_figures(
     """
     from diffusers import StableDiffusionPipeline
 
-    pipeline = StableDiffusionPipeline.from_pretrained(folder)
+    pipeline: Any = StableDiffusionPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     judge = load_attributes(folder.with_name("attributes.safetensors"))
-    found = {}
+    found: dict[str, float] = {}
     for objects, kind in _COUNTS.items():
         examples = held_out(count, objects=objects)
         pictures = generated(pipeline, [text for _, _, text in examples], steps, guidance)

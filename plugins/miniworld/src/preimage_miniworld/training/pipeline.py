@@ -1,6 +1,8 @@
 """The mini world's Stable Diffusion pipeline: its parts put together, saved as ``diffusers`` wants it, and put to use.
 
 The text tower is the trained one of ``clip``, in the form of ``transformers`` and with the same tokenizer.
+The type checker sees nothing of ``diffusers``, hence ``Any``: pipeline, autoencoder, denoiser and scheduler are
+its ``StableDiffusionPipeline``, ``AutoencoderKL``, ``UNet2DConditionModel`` and ``DDIMScheduler``.
 """
 
 import copy
@@ -13,7 +15,6 @@ from preimage_miniworld.config import MiniworldConfig
 
 if TYPE_CHECKING:
     import numpy as np
-    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
 __all__ = [
@@ -86,7 +87,7 @@ def tokenizer_of(clip: Path) -> "CLIPTokenizer":
     return CLIPTokenizer.from_pretrained(clip)
 
 
-def new_scheduler() -> "DDIMScheduler":
+def new_scheduler() -> Any:
     """Build the scheduler that training and pipeline share."""
     from diffusers import DDIMScheduler
 
@@ -102,13 +103,11 @@ def new_scheduler() -> "DDIMScheduler":
     )
 
 
-def assembled(
-    autoencoder: "AutoencoderKL", denoiser: "UNet2DConditionModel", text_encoder: "CLIPTextModel", tokenizer: Any
-) -> "StableDiffusionPipeline":
+def assembled(autoencoder: Any, denoiser: Any, text_encoder: "CLIPTextModel", tokenizer: Any) -> Any:
     """Put the parts together."""
     from diffusers import StableDiffusionPipeline
 
-    pipeline = StableDiffusionPipeline(
+    pipeline: Any = StableDiffusionPipeline(
         vae=autoencoder,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
@@ -122,7 +121,7 @@ def assembled(
     return pipeline
 
 
-def save_pipeline(pipeline: "StableDiffusionPipeline", folder: Path) -> None:
+def save_pipeline(pipeline: Any, folder: Path) -> None:
     """Save a pipeline in half precision, in place of the one that may lie there; the pipeline stays as it is."""
     whole, former = folder.with_name(folder.name + ".part"), folder.with_name(folder.name + ".former")
     shutil.rmtree(whole, ignore_errors=True)
@@ -141,7 +140,7 @@ def save_pipeline(pipeline: "StableDiffusionPipeline", folder: Path) -> None:
 
 
 def generated(
-    pipeline: "StableDiffusionPipeline",
+    pipeline: Any,
     texts: list[str],
     steps: int = STEPS,
     guidance: float = GUIDANCE,
