@@ -5,9 +5,9 @@
     python benchmarks/prefix_cache.py [--output benchmarks/prefix_cache.md]
 
 All candidates of a round are one prompt with another last token, so that a single pass over what stands before it tells
-how likely each of them is. GCG's candidates differ anywhere, and share half of their positions on average. Both ways run the same GPT-2 (random weights,
-vocabulary of 8,000) on the same candidates in turn, on one thread; of the rounds the fastest counts, in CPU seconds.
-They must agree before a time is printed.
+how likely each of them is. GCG's candidates differ anywhere, and share half of their positions on average. Both ways
+run the same GPT-2 (random weights, vocabulary of 8,000) on the same candidates in turn, on one thread; of the rounds
+the fastest counts, in CPU seconds. They must agree before a time is printed.
 """
 
 from __future__ import annotations
