@@ -77,8 +77,19 @@ class FeatureRuns:
         """Return the runs of queries, ``(N, D)``, before anything has been asked."""
         n_runs = len(reference)
         none = reference.new_full((n_runs,), torch.inf)
-        zeros = [torch.zeros(n_runs, dtype=torch.int64, device=reference.device) for _ in range(4)]
-        return cls(reference.clone(), none, none.clone(), reference.clone(), none.clone(), *zeros, [""] * n_runs)
+        zero = torch.zeros(n_runs, dtype=torch.int64, device=reference.device)
+        return cls(
+            best=reference.clone(),
+            distance=none,
+            margin=none.clone(),
+            miss=reference.clone(),
+            miss_margin=none.clone(),
+            candidates=zero,
+            forward=zero.clone(),
+            backward=zero.clone(),
+            improved_at=zero.clone(),
+            stop_reason=[""] * n_runs,
+        )
 
     @property
     def found(self) -> Tensor:
@@ -92,8 +103,8 @@ class FeatureRuns:
 
     def spent(self, run: int) -> Spent:
         """Return what one run has cost."""
-        counts = (int(count[run]) for count in (self.candidates, self.forward, self.backward))
-        return Spent(*counts, seconds=self.seconds)
+        candidates, forward, backward = (int(count[run]) for count in (self.candidates, self.forward, self.backward))
+        return Spent(candidates, forward, backward, self.seconds)
 
     def stop(self, runs: Tensor, reason: str) -> None:
         """Write down why runs, bool ``(N,)``, that still go on are over."""

@@ -228,7 +228,10 @@ def _answers(
     facts = zip(valid.any(dim=1).tolist(), (wanted.margin <= 0).tolist(), fixed.tolist(), strict=True)
     status = tuple(_status(*known, runs.stop_reason[query * times]) for query, known in enumerate(facts))
     counts = [total.view(n_queries, times).sum(dim=1) for total in (runs.candidates, runs.forward, runs.backward)]
-    spent = tuple(Spent(*row, runs.seconds) for row in torch.stack(counts, dim=1).tolist())
+    spent = tuple(
+        Spent(candidates, forward, backward, runs.seconds)
+        for candidates, forward, backward in torch.stack(counts, dim=1).tolist()
+    )
     return Answers(
         reach=reach,
         decision=decision,

@@ -91,10 +91,10 @@ class Bowl:
 
     def bottom(self) -> Tensor:
         """Return the points of least cost within the bounds, ``(N, D)``."""
-        return self.nearest(
-            self.centre.new_zeros(*self.centre.shape[:1], 1, self.centre.shape[1]),
-            self.centre.new_zeros(len(self.centre), 1),
-        )
+        if ((self.centre >= self.lower) & (self.centre <= self.upper)).all():
+            return self.centre
+        n_runs, width = self.centre.shape
+        return self.nearest(self.centre.new_zeros(n_runs, 1, width), self.centre.new_zeros(n_runs, 1))
 
     def nearest(self, normals: Tensor, offsets: Tensor) -> Tensor:
         """Return the points of least cost with ``normals · x <= offsets``, ``(N, D)``.
