@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from preimage.testing import ModelSuite
 
 
@@ -13,6 +15,19 @@ class TestMiniworldCaptioner(ModelSuite):
     component = "miniworld"
     reference = "miniworld:blip2"
     role = "captioner"
+
+
+class TestMiniworldGenerator(ModelSuite):
+    component = "miniworld"
+    reference = "miniworld:sd"
+    role = "image-generator"
+    options: ClassVar = {"steps": 4}
+
+
+class TestMiniworldDenoiser(ModelSuite):
+    component = "miniworld"
+    reference = "miniworld:sd"
+    role = "denoiser"
 
 
 class TestMiniworldTextEncoder(ModelSuite):

@@ -16,13 +16,14 @@ ROLES = {
     "llama": "language-model",
     "mood": "classifier",
     "sentence": "text-encoder",
+    "sd": "denoiser",
 }
 
 
 @pytest.mark.parametrize(("name", "role"), ROLES.items())
-def test_models_in_transformers_format_play_their_roles(name, role):
+def test_models_play_their_roles(name, role):
     """They come by name, call themselves by it, and read a caption and write it again."""
-    pytest.importorskip("preimage_transformers")
+    pytest.importorskip("preimage_diffusers" if name == "sd" else "preimage_transformers")
     model = preimage.catalogue().load_model(f"miniworld:{name}", role)
 
     assert model.reference == model.space.name == f"miniworld:{name}"
