@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import inspect
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -47,11 +48,24 @@ def _distances(space: FeatureSearchSpace) -> Tensor:
     """Return the distance of each known row from each query, ``(M, N)``."""
     n_runs, n_known = space.n_runs, len(space.known)
     everything_free = bool(space.free.all())
-    pairwise = getattr(space.distance, "pairwise", None)
-    if everything_free and pairwise is not None and space.labels is None:
-        found: Tensor = pairwise(space.known, space.reference)
-        return found
+    if everything_free and hasattr(space.distance, "pairwise"):
+        return _crossed(space)
     run = torch.arange(n_runs, device=space.device).repeat(n_known)
     rows = space.known.repeat_interleave(n_runs, dim=0)
     rows = rows if everything_free else space.project(rows, run)
     return space.distances(rows, run).view(n_known, n_runs)
+
+
+def _crossed(space: FeatureSearchSpace) -> Tensor:
+    """Return the same by products of matrices, one for each pair of classes that there is."""
+    pairwise: Any = space.distance.pairwise  # type: ignore[attr-defined]
+    if space.wanted is None or space.labels is None or "left_label" not in inspect.signature(pairwise).parameters:
+        alike: Tensor = pairwise(space.known, space.reference)
+        return alike
+    distances = space.known.new_empty(len(space.known), space.n_runs)
+    pairs, kind = torch.stack([space.wanted, space.labels]).unique(dim=1, return_inverse=True)
+    for place, (wanted, present) in enumerate(pairs.T):
+        own = kind == place
+        target = wanted.expand(len(space.known))
+        distances[:, own] = pairwise(space.known, space.reference[own], target, present.expand(int(own.sum())))
+    return distances
