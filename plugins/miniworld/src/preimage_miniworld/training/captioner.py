@@ -146,13 +146,13 @@ def _seen_loss(
     alone = (own[:, 1, 0] == len(COLOURS))[:, None] & torch.tensor([False, True])
     own = own.masked_fill(alone[..., None], _IGNORED)
     named = helpers["object"](spots).split(CLASSES[:_OWN], 2)
-    objects = sum(
+    objects = [
         cross_entropy(guess.flatten(0, 1), own[..., kind].flatten(), ignore_index=_IGNORED)
         for kind, guess in enumerate(named)
-    )
+    ]
     wholes = helpers["whole"](seen[:, 0]).split(CLASSES[2 * _OWN :], 1)
-    whole = sum(cross_entropy(guess, truth) for guess, truth in zip(wholes, labels[:, 2 * _OWN :].T, strict=True))
-    return objects / _OWN, whole / len(wholes)
+    whole = [cross_entropy(guess, truth) for guess, truth in zip(wholes, labels[:, 2 * _OWN :].T, strict=True)]
+    return torch.stack(objects).mean(), torch.stack(whole).mean()
 
 
 def _asked_loss(answers: "torch.Tensor", helpers: Any, labels: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
@@ -161,9 +161,9 @@ def _asked_loss(answers: "torch.Tensor", helpers: Any, labels: "torch.Tensor") -
     from torch.nn.functional import cross_entropy
 
     guesses = [ask(answer) for ask, answer in zip(helpers["queries"], answers.unbind(1), strict=True)]
-    loss = sum(cross_entropy(guess, truth) for guess, truth in zip(guesses, labels.T, strict=True))
+    losses = [cross_entropy(guess, truth) for guess, truth in zip(guesses, labels.T, strict=True)]
     right = torch.stack([guess.argmax(1) for guess in guesses], 1) == labels
-    return loss / len(CLASSES), right.all(1).float().mean()
+    return torch.stack(losses).mean(), right.all(1).float().mean()
 
 
 def _said_loss(model: Any, answers: "torch.Tensor", rows: "torch.Tensor") -> "torch.Tensor":
@@ -230,9 +230,10 @@ def _model(
         num_attention_heads=settings.heads, encoder_hidden_size=settings.width, cross_attention_frequency=1,
         hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, vocab_size=1, max_position_embeddings=1,
     )  # fmt: skip
+    place: Any = tokenizer.convert_tokens_to_ids("<image>")
     config = Blip2Config(
         vision_config=vision, qformer_config=qformer, text_config=language.config, num_query_tokens=len(CLASSES),
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_token_index=place,
     )  # fmt: skip
     model = Blip2ForConditionalGeneration(config)
     model.language_model.load_state_dict(language.state_dict())
