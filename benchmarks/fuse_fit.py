@@ -125,7 +125,8 @@ def grid(n_words: int, padding: str) -> tuple[Callable[[], object], int]:
     def work() -> None:
         adapter.fit(listed)
         fitted = {quality.case: quality.n_words for quality in adapter.quality}
-        if sum(fitted.values()) != n_words or len(fitted) != LARGEST**2:
+        # Each case learns from its own words and from some of others.
+        if min(fitted.values()) < n_words // LARGEST**2 or len(fitted) != LARGEST**2:
             message = f"The words were to fill {LARGEST**2} cases and fill {fitted}."
             raise RuntimeError(message)
 

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["Fuse"]
 
 
+_STRETCHED = 512
+"""So many words of each other case are learned from in any case."""
+
+
 class Fuse(WordAdapter[FuseConfig]):
     """The adapter of FUSE ("Finding unified semantic embeddings").
 
@@ -74,7 +78,9 @@ class Fuse(WordAdapter[FuseConfig]):
             weight = 1.0 if other == case else self.config.stretched
             if other[0] != case[0] or not weight:
                 continue
-            ours, theirs = table.ids(other)
+            # Of other cases a part is enough where a case has many words itself: the time goes with their number.
+            most = None if other == case else max(_STRETCHED, len(table.cases.get(case, ())) // 3)
+            ours, theirs = (ids[:most] for ids in table.ids(other))
             x.append(stacked(self.source.embedding, ours, depth))
             words = stretched(stacked(self.target.embedding, theirs, other[1]), count)
             y.append(functional.pad(words, (0, depth - count)))
