@@ -278,6 +278,7 @@ def _save(
     pictures = BlipImageProcessor(
         size={"height": IMAGE_SIZE, "width": IMAGE_SIZE}, image_mean=_MEAN, image_std=_STD
     )  # fmt: skip
-    tokenizer.save_pretrained(build / "tokenizer")
+    # The processor leaves its name in the tokenizer, so it comes first.
     Blip2Processor(pictures, tokenizer, num_query_tokens=len(CLASSES)).save_pretrained(folder)
+    tokenizer.save_pretrained(build / "tokenizer")
     save_model(model, build / "tokenizer", folder)

@@ -119,7 +119,7 @@ def captioner_figures(folder: Path, count: int = 400) -> dict[str, float]:
         texts += processor.batch_decode(written, skip_special_tokens=True)
     scenes = [scene for scene, _, _ in examples]
     whole = [
-        (parse(text).scene() == scene.canonical(), len(scene.objects))
+        (float(parse(text).scene() == scene.canonical()), len(scene.objects))
         for text, scene in zip(texts, scenes, strict=True)
     ]
     shares = {
