@@ -137,9 +137,7 @@ def test_what_refines_needs_something_to_refine(catalogue):
         budget = Budget(num_steps=1)
         return Pipeline(stages=[Stage(optimizer=name, budget=budget, options=o) for name, o in given], terms=[CLIP])
 
-    with pytest.raises(
-        AssemblyError, match="prune refines a prompt, and nothing before it finds one.*'gcg -> prune'"
-    ):
+    with pytest.raises(AssemblyError, match="prune refines a prompt, and nothing before it finds one.*'gcg -> prune'"):
         check(stages(("prune", {})), catalogue)
     check(stages(("prune", {"optim_str_init": "a red circle"})), catalogue)
     check(stages(("gcg", {}), ("prune", {})), catalogue)

@@ -61,7 +61,9 @@ def test_stages_resumed_equal_a_run_from_the_beginning(budgets, tmp_path):
             RandomSearch(RandomSearchConfig(prompt_length=3, search_width=4)),
             GCG(GCGConfig(search_width=4, topk=4)),
         ]
-        stages = [Stage(optimizer=one, budget=Budget(num_steps=count)) for one, count in zip(optimizers, steps, strict=True)]
+        stages = [
+            Stage(optimizer=one, budget=Budget(num_steps=count)) for one, count in zip(optimizers, steps, strict=True)
+        ]
         return Pipeline(stages=stages, terms=[Term(objective=target)])
 
     def shape(result):
