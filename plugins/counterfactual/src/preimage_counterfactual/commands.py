@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,8 @@ def _read(path: str) -> Any:
     """
     import pandas as pd
 
-    read = {".csv": pd.read_csv, ".parquet": pd.read_parquet}.get(Path(path).suffix.lower())
+    readers: dict[str, Callable[[str], Any]] = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
+    read = readers.get(Path(path).suffix.lower())
     if read is None:
         message = f"{path} is neither a .csv nor a .parquet file: save the table as one of them."
         raise InputError(message)

@@ -139,11 +139,11 @@ class Bowl:
     def _solve(self, held: Tensor, values: Tensor, normals: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the points of least cost where some coordinates are held, and how hard each coordinate is pushed."""
         covariance, centre = self.given(held, values)
-        along = normals @ covariance
+        along = _times(normals, covariance)
         gap = (normals @ centre[:, :, None])[:, :, 0] - offsets  # minus infinity where a half-space holds everything
         force, able = _multipliers(along @ normals.mT, gap)
         solution = centre - ((force * able)[:, None] @ along)[:, 0]
-        push = ((solution - self.centre)[:, None] @ self.precision)[:, 0] + (force[:, None] @ normals)[:, 0]
+        push = _times((solution - self.centre)[:, None], self.precision)[:, 0] + (force[:, None] @ normals)[:, 0]
         return solution, push
 
     def given(self, held: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,8 +156,13 @@ class Bowl:
         masked = self.precision * within + torch.diag_embed(1 - free)
         covariance = torch.cholesky_inverse(torch.linalg.cholesky(masked)) * within
         apart = torch.where(held, values - self.centre, 0.0)
-        push = (apart[:, None] @ self.precision)[:, 0]
-        return covariance, self.centre + apart - (push[:, None] @ covariance)[:, 0]
+        push = _times(apart[:, None], self.precision)
+        return covariance, self.centre + apart - _times(push, covariance)[:, 0]
+
+
+def _times(rows: Tensor, matrices: Tensor) -> Tensor:
+    """Return rows, ``(N, K, D)``, times matrices, ``(N, D, D)`` or one for all, which is one product instead of N."""
+    return rows @ matrices[0] if len(matrices) == 1 else rows @ matrices
 
 
 def _multipliers(gram: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
