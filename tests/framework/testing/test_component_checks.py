@@ -16,11 +16,15 @@ from preimage.testing.component import CHECKS, ComponentSubject
 
 SOUND = """
 import attrs
+from typing import ClassVar
+
+from preimage.preset import Preset
 
 @attrs.frozen(kw_only=True)
 class Config:
     width: int = attrs.field(default=3, metadata={"help": "How wide."})
     words: tuple[str, ...] = attrs.field(default=("a", "b"), converter=tuple, metadata={"help": "Which."})
+    presets: ClassVar = {"paper": Preset(options={"width": 5})}
 
 class Target:
     def __init__(self, config):
@@ -43,6 +47,7 @@ BROKEN: dict[str, tuple[dict[str, str], dict[str, object]]] = {
     "config-can-be-imported": ({"@attrs.frozen(kw_only=True)": "@attrs.define(kw_only=True)"}, {}),
     "config-survives-json": ({"default=3, metadata": "default=3, converter=lambda n: n + 1, metadata"}, {}),
     "every-option-has-help": ({'metadata={"help": "How wide."}': "metadata={}"}, {}),
+    "presets-are-options": ({'options={"width": 5}': 'options={"depth": 5}'}, {}),
     "importing-leaves-the-process-alone": (
         {"import attrs": "import attrs, logging\nlogging.getLogger().addHandler(logging.NullHandler())"},
         {},
