@@ -307,7 +307,7 @@ def _answer(problem: FeatureProblem, optimizer: Optimizer[Any], request: Any, ru
     runs.forward += counts
     slopes: Tensor | None = None
     if isinstance(request, Gradients):
-        terms, slopes = problem.gradients(asked, owner)
+        terms, slopes = problem.gradients(asked, owner, distance=request.terms != "decision")
         runs.backward += counts
     else:
         evaluation = problem.losses(asked, owner)

@@ -87,15 +87,18 @@ class FeatureProblem:
             eligible &= self.space.changed(rows, run).sum(dim=1) <= self.space.max_changed
         return FeatureEvaluation(rows, terms, eligible)
 
-    def gradients(self, candidates: Tensor, run: Tensor) -> tuple[Tensor, Tensor]:
+    def gradients(self, candidates: Tensor, run: Tensor, *, distance: bool = True) -> tuple[Tensor, Tensor]:
         """Return margin and distance, ``(B, 2)``, and their gradients, ``(B, 2, D)``, at the candidates themselves.
+
+        Without `distance` it is the margin alone, ``(B, 1)`` and ``(B, 1, D)``.
 
         Raises:
             AssemblyError: the decision or the distance has no gradient.
             NonFiniteLossError: the model or the distance answered NaN.
         """
-        if not isinstance(self.decision, GradientObjective) or not self.space.distance.differentiable:
-            what = "The model" if self.space.distance.differentiable else type(self.space.distance).__name__
+        followed = self.space.distance.differentiable or not distance
+        if not isinstance(self.decision, GradientObjective) or not followed:
+            what = "The model" if followed else type(self.space.distance).__name__
             message = (
                 f"{what} has no gradient and the optimizer asks for one: use a search that needs none, such as "
                 "counterfactual-blackbox, or another model or distance."
@@ -106,10 +109,13 @@ class FeatureProblem:
         function = self.decision.loss_and_gradient
         for span, (values, slopes) in self._chunks(lambda span: function(rows[span], run[span]), len(rows), "row"):
             margin[span], steepest[span] = values, slopes
-        distance, farther = self._distance_and_gradient(rows, run)
-        terms = torch.stack([margin, distance], dim=1)
+        values, slopes = [margin], [steepest]
+        if distance:
+            apart, farther = self._distance_and_gradient(rows, run)
+            values, slopes = [margin, apart], [steepest, farther]
+        terms = torch.stack(values, dim=1)
         self._check(terms)
-        return terms, self.space.reach.pull_back(torch.stack([steepest, farther], dim=1))
+        return terms, self.space.reach.pull_back(torch.stack(slopes, dim=1))
 
     def _distance_and_gradient(self, rows: Tensor, run: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():

@@ -190,6 +190,10 @@ def test_gradients_are_those_of_each_term_or_of_the_sum():
     assert slopes[:, 0].tolist() == [[-1.0, 0.0]] * 6
     assert runs.backward.tolist() == [2, 2, 2]
     assert not runs.found.any()
+    margins = Wander(2, lambda rows, run: Gradients(rows, run, terms="decision"))
+    run_features(problem(), margins, budget=Budget(num_steps=1))
+    assert torch.equal(margins.answer[0], terms[:, :1])
+    assert torch.equal(margins.answer[1], slopes[:, :1])
     summed = Wander(2, lambda rows, run: Gradients(rows, run))
     run_features(problem(), summed, budget=Budget(num_steps=1))
     losses, slope = summed.answer

@@ -15,7 +15,7 @@ of many runs into one forward pass, keeps the best, and stops when the budget is
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import attrs
 
@@ -52,12 +52,13 @@ class Gradients:
     Attributes:
         candidates: token ids ``(B, L)``, or features ``(B, D)``.
         run: for a rowwise optimizer, which of its runs each candidate belongs to, ``(B,)``.
-        terms: answer every term by itself, ``(B, T)`` and ``(B, T, D)``; see `Losses`.
+        terms: answer every term by itself, ``(B, T)`` and ``(B, T, D)``, see `Losses`; ``"decision"`` answers the
+            margin alone, ``(B, 1)`` and ``(B, 1, D)``, where the distance's slope is known anyway.
     """
 
     candidates: Tensor
     run: Tensor | None = None
-    terms: bool = False
+    terms: bool | Literal["decision"] = False
 
 
 @attrs.frozen(eq=False)

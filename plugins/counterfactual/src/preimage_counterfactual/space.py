@@ -169,6 +169,8 @@ class TableSpace:
     def raw(self, table: Any) -> Tensor:
         """Return rows in the units of the table, ``(B, D)``: numbers, levels' places, one-hot blocks; or NaN."""
         given = self.read(table)
+        if self._plain:
+            return torch.from_numpy(np.stack([np.asarray(column, np.float64) for column in given.columns], axis=1))
         raw = np.zeros((len(given), self.width))
         for column, values, span in zip(self.columns, given.columns, self.spans, strict=True):
             numbers = column.numbers(values)

@@ -94,7 +94,8 @@ class Gradient:
         """Make one round for the queries that still gain."""
         run = (state.idle < _PATIENCE).nonzero().flatten()
         current, free = state.current[run], state.free[run]
-        terms, slopes = yield Gradients(current, run, terms=True)
+        solved = space.quadratic is not None
+        terms, slopes = yield Gradients(current, run, terms="decision" if solved else True)
         offset = (slopes[:, 0] * current).sum(dim=1) - terms[:, 0] - self.config.depth
         bowl = self._bowl(space, state, run, free)
         if state.round == 0 and space.max_changed is not None and bowl is not None:

@@ -84,7 +84,7 @@ class Linear:
     def step(self, space: FeatureSearchSpace, state: LinearState, rng: Any) -> Step[LinearState]:
         """Add the half-space that the gradient shows, solve, and ask whether the solution holds."""
         run = torch.arange(space.n_runs, device=space.device)
-        terms, slopes = yield Gradients(state.current, run, terms=True)
+        terms, slopes = yield Gradients(state.current, run, terms="decision")
         normals, offsets = self.extended(state, terms, slopes)
         behind = offsets - state.depth[:, None]
         bowl = Bowl.of(space, self.categories(space, state))

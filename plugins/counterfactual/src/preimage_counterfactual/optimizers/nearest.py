@@ -18,6 +18,7 @@ _ROUNDS = 40
 _SWEEPS = 300
 _STIFF = 1e3
 _GREAT = 1e6
+_OUTSIDE = 1e-12
 
 
 @attrs.frozen(eq=False)
@@ -108,43 +109,49 @@ class Bowl:
             offsets: ``(N, C)``.
         """
         fixed = self.lower == self.upper
-        held = fixed.clone()
+        held = fixed
         values = torch.where(held, self.lower, self.centre)
-        solution, push = self._solve(held, values, normals, offsets)
+        solution, force = self._solve(held, values, normals, offsets)
         pending = torch.arange(len(self.centre), device=self.centre.device)
         bowl, wanted = self, (normals, offsets)
         result = solution
-        for _ in range(_ROUNDS):
-            tolerance = 1e-12
-            out = ((solution < bowl.lower - tolerance) | (solution > bowl.upper + tolerance)) & ~held
-            # The bound pushes inwards where it is needed; a bound that would pull is none.
-            pull = torch.where(values == bowl.lower, -push, push).masked_fill(fixed | ~held, 0.0)
-            worst = pull.argmax(dim=1, keepdim=True)
-            # One at a time, and only once all are within bounds: letting go of several may run in circles.
-            loose = torch.zeros_like(held).scatter_(1, worst, pull.gather(1, worst) > tolerance)
-            loose &= ~out.any(dim=1, keepdim=True)
-            changing = (out | loose).any(dim=1)
+        for count in range(_ROUNDS):
+            out = ((solution < bowl.lower - _OUTSIDE) | (solution > bowl.upper + _OUTSIDE)) & ~held
+            changing = out.any(dim=1)
+            loose = None
+            if count:
+                loose = bowl._pulling(held & ~fixed, values, solution, force, wanted[0]) & ~changing[:, None]
+                changing = changing | loose.any(dim=1)
             if not changing.any():
                 break
-            pending, bowl = pending[changing], bowl.rows(changing.nonzero().flatten())
-            wanted = wanted[0][changing], wanted[1][changing]
-            fixed = fixed[changing]
-            held = (held & ~loose | out)[changing]
-            bounded = torch.clamp(solution[changing], bowl.lower, bowl.upper)
-            values = torch.where(out[changing], bounded, values[changing])
-            solution, push = bowl._solve(held, values, *wanted)
+            some = changing.nonzero().flatten()
+            pending, bowl = pending[some], bowl.rows(some)
+            wanted = wanted[0][some], wanted[1][some]
+            fixed = fixed[some]
+            held = (held | out if loose is None else held & ~loose | out)[some]
+            bounded = torch.clamp(solution[some], bowl.lower, bowl.upper)
+            values = torch.where(out[some], bounded, values[some])
+            solution, force = bowl._solve(held, values, *wanted)
             result = result.index_copy(0, pending, solution)
         return torch.clamp(result, self.lower, self.upper)
 
     def _solve(self, held: Tensor, values: Tensor, normals: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the points of least cost where some coordinates are held, and how hard each coordinate is pushed."""
+        """Return the points of least cost where some coordinates are held, and the forces of the half-spaces."""
         covariance, centre = self.given(held, values)
         along = _times(normals, covariance)
         gap = (normals @ centre[:, :, None])[:, :, 0] - offsets  # minus infinity where a half-space holds everything
         force, able = _multipliers(along @ normals.mT, gap)
-        solution = centre - ((force * able)[:, None] @ along)[:, 0]
+        return centre - ((force * able)[:, None] @ along)[:, 0], force
+
+    def _pulling(self, held: Tensor, values: Tensor, solution: Tensor, force: Tensor, normals: Tensor) -> Tensor:
+        """Return of each query the held coordinate that its bound pulls hardest instead of pushing, bool ``(N, D)``.
+
+        One at a time, and only once all are within bounds: letting go of several may run in circles.
+        """
         push = _times((solution - self.centre)[:, None], self.precision)[:, 0] + (force[:, None] @ normals)[:, 0]
-        return solution, push
+        pull = torch.where(values == self.lower, -push, push).masked_fill(~held, 0.0)
+        worst = pull.argmax(dim=1, keepdim=True)
+        return torch.zeros_like(held).scatter_(1, worst, pull.gather(1, worst) > _OUTSIDE)
 
     def given(self, held: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return the covariance and centre of the rest where some coordinates are held at `values`."""
