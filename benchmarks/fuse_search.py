@@ -14,8 +14,8 @@ search has reached the loss that the one without a gradient has after all of its
 Options were chosen on other scenes, the width for the search without a gradient as well, which finds no better prompts
 in wider steps. The adapters learn from the words of the mini world's training captions and of both vocabularies, as
 they stand behind a space. Without a language model (``--weight 0``) prompts are full of half-words, of which a map
-between words knows little, and FUSE saves less: this was tried first, on 20 other held-out scenes, where it needed 0.53 to
-0.69 of the candidates.
+between words knows little, and FUSE saves less: this was tried first, on 20 other held-out scenes, where it
+needed 0.53 to 0.69 of the candidates.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ tokenizers. Every other scene is asked for gloomily, whatever its own mood. The 
 is what it is compared with: by the share of results that the classifier gives the mood that was asked for, by the
 similarity to the picture in the judge, a second CLIP that no search has seen, and by the likelihood of the text
 under a second language model. Options and the weights 0.05 and 0.02 of the mood were tried on scenes of the validation
-split. With 0.05 the judge's similarity fell by 0.050 ± 0.015 on 50 held-out scenes (seed 0); the weight was then lowered to
-0.03 and measured on 50 fresh ones, which is the table.
+split. With 0.05 the judge's similarity fell by 0.050 ± 0.015 on 50 held-out scenes (seed 0); the weight was then
+lowered to 0.03 and measured on 50 fresh ones, which is the table.
 """
 
 from __future__ import annotations
