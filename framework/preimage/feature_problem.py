@@ -109,13 +109,12 @@ class FeatureProblem:
         function = self.decision.loss_and_gradient
         for span, (values, slopes) in self._chunks(lambda span: function(rows[span], run[span]), len(rows), "row"):
             margin[span], steepest[span] = values, slopes
-        values, slopes = [margin], [steepest]
+        columns = [(margin, steepest)]
         if distance:
-            apart, farther = self._distance_and_gradient(rows, run)
-            values, slopes = [margin, apart], [steepest, farther]
-        terms = torch.stack(values, dim=1)
+            columns.append(self._distance_and_gradient(rows, run))
+        terms, gradients = (torch.stack(parts, dim=1) for parts in zip(*columns, strict=True))
         self._check(terms)
-        return terms, self.space.reach.pull_back(torch.stack(slopes, dim=1))
+        return terms, self.space.reach.pull_back(gradients)
 
     def _distance_and_gradient(self, rows: Tensor, run: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from preimage.errors import AssemblyError, InputError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from preimage.api.distance import Distance
@@ -63,6 +64,8 @@ class FeatureSearchSpace:
         self.distance = distance
         self.reference = reach.reference
         self.lower, self.upper, self.free = reach.lower, reach.upper, reach.free
+        # Where a run stays in what it may not move: the query, unless it is held somewhere else.
+        self.anchor = torch.clamp(self.reference, self.lower, self.upper)
         self.groups, self.columns = reach.groups, reach.columns
         self.known = self.reference[:0] if known is None else known
         self._margins_of_known = known_margins

@@ -76,6 +76,7 @@ def test_duplicated_columns_move_together():
         quadratic = type("Form", (), {"centre": torch.zeros(1, 3).double()})()
         groups = ()
         reference = torch.zeros(1, 3).double()
+        anchor = reference
         free = torch.tensor([[True, True, True]])
         lower, upper = torch.full((1, 3), -0.5).double(), torch.full((1, 3), 9.0).double()
 

@@ -96,15 +96,16 @@ class TableReach:
         tensors = {name: getattr(self, name).repeat_interleave(times, dim=0) for name in _TENSORS}
         return TableReach(space=self.space, **tensors)
 
-    def restricted(self, free: Tensor) -> TableReach:
-        """Return the reach where what is not `free`, bool ``(N, D)``, stays as in the query."""
-        raw = self.raw_reference.nan_to_num(nan=0.0)
+    def held(self, values: Tensor, held: Tensor) -> TableReach:
+        """Return the reach where some floats, bool ``(N, D)``, have the values that rounding makes of `values`."""
+        values = self.round(values, torch.arange(len(values)))
+        raw = self.space.to_raw(values)
         return attrs.evolve(
             self,
-            lower=torch.where(free, self.lower, self.reference),
-            upper=torch.where(free, self.upper, self.reference),
-            raw_lower=torch.where(free, self.raw_lower, raw),
-            raw_upper=torch.where(free, self.raw_upper, raw),
+            lower=torch.where(held, values, self.lower),
+            upper=torch.where(held, values, self.upper),
+            raw_lower=torch.where(held, raw, self.raw_lower),
+            raw_upper=torch.where(held, raw, self.raw_upper),
         )
 
     @cached_property

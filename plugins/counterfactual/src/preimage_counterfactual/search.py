@@ -14,7 +14,7 @@ from preimage.feature_loop import FeatureEvent, FeatureRuns, run_features
 from preimage.feature_problem import FeatureProblem
 from preimage.feature_space import FeatureSearchSpace
 from preimage_counterfactual.diversity import select_diverse
-from preimage_counterfactual.restarts import subspaces
+from preimage_counterfactual.restarts import detours
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -127,8 +127,8 @@ def search(
         ranges: what may be answered, by column, for all queries or for each of them; see `around`.
         vary: the columns that may change; all that are not immutable without it.
         max_changed: how many columns an answer may change.
-        count: answers to each query. Several come from searches that may change different columns each, of whose
-            answers those are picked that are near and unlike each other.
+        count: answers to each query. Several come from searches of which each has moved another column beforehand, or
+            from draws; of their answers those are picked that are near and unlike each other.
         budget: of each search; without it, it ends when the optimizer is done.
         seed: same seed, same answers.
         batch_size: rows in one call of the model at most.
@@ -147,8 +147,8 @@ def search(
     wanted = decision.wanted(reach, desired)
     times = 1 if count == 1 else _RESTARTS_PER_ANSWER * count
     searched, asked = (reach, wanted) if times == 1 else (reach.repeated(times), _repeated(wanted, times))
-    if times > 1:
-        searched = searched.restricted(subspaces(reach, times, seed))
+    if times > 1 and not getattr(optimizer, "keeps_first", False):
+        searched = searched.held(*detours(reach, times, seed))
     space = FeatureSearchSpace(
         searched,
         distance,

@@ -112,4 +112,4 @@ class Draw:
             takes_both = "reference_label" in inspect.signature(sample).parameters
             labels = (target, source.expand(len(given))) if takes_both else (target,)
         drawn: Tensor = sample(given, count, rng, *labels)
-        return torch.where(space.free[query], drawn.flatten(0, 1), space.reference[query])
+        return torch.where(space.free[query], drawn.flatten(0, 1), space.anchor[query])

@@ -165,12 +165,12 @@ class Gradient:
         if space.quadratic is None:
             return None
         if not space.groups or state.round == 0:
-            return Bowl.of(space).rows(run).within(free, space.reference[run])
+            return Bowl.of(space).rows(run).within(free, space.anchor[run])
         # Levels are chosen in the first round; the numbers are then solved for among them.
         grouped = torch.zeros_like(free)
         for group in space.groups:
             grouped[:, group] = True
-        return Bowl.of(space, state.current).rows(run).within(free | grouped, space.reference[run])
+        return Bowl.of(space, state.current).rows(run).within(free | grouped, space.anchor[run])
 
     def _descended(
         self,

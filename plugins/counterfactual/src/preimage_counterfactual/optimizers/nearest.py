@@ -67,8 +67,8 @@ class Bowl:
             stiffness = _STIFF * precision.diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None]
             precision = precision + stiffness * (idle + idle.mT) / 2
         still = (
-            torch.where(space.free, space.lower, space.reference),
-            torch.where(space.free, space.upper, space.reference),
+            torch.where(space.free, space.lower, space.anchor),
+            torch.where(space.free, space.upper, space.anchor),
         )
         bowl = cls(centre, precision, covariance, *still)
         if categories is None:
