@@ -326,7 +326,7 @@ class TestBadOptions:
             (["-o", "topk=0"], "cannot take topk=0"),
             (["-o", "topk"], "not of the form name=value"),
             (["-o", "pez.topk=3"], "is for the stage 'pez'"),
-            (["--model", "miniworld:clp"], "no model 'clp'. Did you mean 'clip'?"),
+            (["--model", "miniworld:clp"], "no model 'clp'. Did you mean 'clip' or 'blip2'?"),
             (["--model", "miniwrld:clip"], "There is no model 'miniwrld'. Did you mean 'miniworld'?"),
             (["--model", "clip"], "There is no model 'clip'. Did you mean 'open_clip'?"),
             (["--model", "open_clip:./nowhere"], "no folder 'nowhere'"),

@@ -306,7 +306,7 @@ def test_denied_plugins_are_listed_and_not_imported(installed):
         (("show", "optimizer", "wroks"), 2, "Did you mean 'works'"),
         (("show", "wroks"), 2, "There is no component 'wroks'. Did you mean 'works'"),
         (("show", "raises-at-import"), 3, "raises-at-import:main 1.0 is broken"),
-        (("show", "blip2"), 2, 'pip install "preimage[blip2]"'),
+        (("show", "clip-interrogator"), 2, 'pip install "preimage[interrogator]"'),
     ],
 )
 def test_asking_for_what_cannot_be_used(installed, arguments, code, message):

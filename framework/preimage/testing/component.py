@@ -343,10 +343,13 @@ def _presets_are_options(subject: ComponentSubject) -> None:
     presets = presets_of(subject.config)
     if not presets:
         raise NotApplicable("It has no presets.")
+    # Of the options under test only those that nobody can leave out: the others may be at odds with the preset.
+    needed = {field.name for field in attrs.fields(subject.config) if field.init and field.default is attrs.NOTHING}
+    options = {name: value for name, value in subject.options.items() if name in needed}
     for name, preset in presets.items():
         owner = f"The preset {name!r}"
         try:
-            configure(subject.config, {**subject.options, **preset.options}, owner)
+            configure(subject.config, {**options, **preset.options}, owner)
         except PreimageError as error:
             raise Violation(str(error)) from error
 
