@@ -36,6 +36,7 @@ __all__ = [
     "StorageError",
     "UnknownNameError",
     "WorkerError",
+    "first_line",
     "nearest",
 ]
 
@@ -113,3 +114,13 @@ def nearest(name: str, known: "list[str] | tuple[str, ...]", *, count: int = 3) 
     if not close:
         return ""
     return f" Did you mean {' or '.join(repr(match) for match in close)}?"
+
+
+def first_line(error: Exception) -> str:
+    r"""Return the first line of another library's error as a sentence, to be quoted in one of ours.
+
+    >>> first_line(OSError("no such file\n(see the manual)"))
+    'no such file.'
+    """
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
+    return line if line.endswith((".", "!", "?")) else f"{line}."

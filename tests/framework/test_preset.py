@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import attrs
 import pytest
-import torch
 
 import preimage
 from preimage import Budget, Catalogue, Component, Pipeline, Stage, Term
@@ -145,7 +144,6 @@ def test_show_lists_presets(capsys: pytest.CaptureFixture[str]) -> None:
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`--preset` is for all stages or for the one it names; Python with the same preset gives the same prompt."""
     miniworld = pytest.importorskip("preimage_miniworld.data")
-    torch.set_num_threads(1)
     picture = tmp_path / "picture.png"
     miniworld.demo_scenes()[0][1].save(picture)
     small = ["-o", "search_width=16", "-o", "prompt_length=4", "--num-steps", "2"]

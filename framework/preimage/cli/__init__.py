@@ -30,7 +30,7 @@ from preimage import errors
 if TYPE_CHECKING:
     from preimage.discovery import Entry
 
-__all__ = ["COMMANDS", "Parser", "UsageError", "main"]
+__all__ = ["COMMANDS", "Parser", "UsageError", "main", "named_value"]
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "invert": ("preimage.cli.invert", "Find the prompt that a picture is most like."),
@@ -60,6 +60,22 @@ class Parser(argparse.ArgumentParser):
         """Raise what argparse would print."""
         text = message if message.endswith(".") else f"{message}."
         raise UsageError(f"{text} Run '{self.prog} --help' to see what it takes.")
+
+
+def named_value(text: str, option: str, example: str) -> tuple[str, str]:
+    """Return name and value of what was given to a repeatable option as ``name=value``.
+
+    Raises:
+        UsageError: it is not written so; the message shows the example.
+
+    >>> named_value("steps=20", "-o", "guidance=5")
+    ('steps', '20')
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        message = f"{option} {text} is not of the form name=value: write, for example, {option} {example}."
+        raise UsageError(message)
+    return name.strip(), value.strip()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from preimage import Budget, Pipeline, Stage, Term, catalogue, invert
 from preimage.cli import main
@@ -13,15 +12,6 @@ from preimage_miniworld.parser import recovered
 
 CAPTIONS = {"captioner": "miniworld:blip2", "count": 6, "beams": 3, "prefix": "", "min_tokens": 0, "max_tokens": 48}
 CLIP = Term(objective="clip-similarity", model="miniworld:clip")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Run on one thread: more of them only wait for each other on models of this size."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 import transformers
 from diffusers import (
@@ -51,15 +50,6 @@ SCHEDULERS: dict[str, Callable[[], Any]] = {
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=2.0, steps_offset=1
     ),
 }
-
-
-@pytest.fixture(autouse=True, scope="package")
-def one_thread() -> Iterator[None]:
-    """Run on one thread: more of them only wait for each other on models of this size."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def tokenizer(length: int = CONTEXT) -> Any:

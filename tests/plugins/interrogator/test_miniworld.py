@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 
 import pytest
-import torch
 
 from preimage import Budget, Pipeline, Stage, Term, invert
 from preimage_miniworld.data import held_out
@@ -14,15 +13,6 @@ from preimage_miniworld.words import BACKGROUND_PHRASES
 
 THINGS = tuple(map(" ".join, itertools.product(SIZES, TEXTURES, COLOURS, SHAPES)))
 PLACES = tuple(phrases[0] for phrases in BACKGROUND_PHRASES.values())
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Run on one thread: more of them only wait for each other on models of this size."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import attrs
 import open_clip
@@ -41,15 +40,6 @@ class Clip:
         with torch.no_grad():
             pixels = torch.stack([transform(image) for image in images]).double()
             return functional.normalize(self.model.encode_image(pixels), dim=-1)
-
-
-@pytest.fixture(autouse=True, scope="package")
-def one_thread() -> Iterator[None]:
-    """Run on one thread: more of them only wait for each other on models of this size."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

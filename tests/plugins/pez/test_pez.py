@@ -17,15 +17,6 @@ from preimage_pez import PEZ, PEZConfig, PEZState
 from preimage_pez.projection import project
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Run on one thread: more of them only wait for each other on models of this size."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def generators(count=1, seed=0):
     return tuple(torch.Generator().manual_seed(seed) for _ in range(count))
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from preimage.cli import Parser, UsageError
+from preimage.cli import Parser, UsageError, named_value
 from preimage.cli.table import aligned
 from preimage.errors import InputError
 
@@ -89,7 +89,7 @@ def _explain(arguments: argparse.Namespace) -> int:
         load_model(arguments.model, trust=arguments.trust_model),
         distance=arguments.distance,
         method=arguments.method,
-        method_options=dict(_pair(text, "-o", "rounds=20") for text in arguments.option),
+        method_options=dict(named_value(text, "-o", "rounds=20") for text in arguments.option),
         columns={"immutable": arguments.immutable},
         random_state=arguments.seed,
     ).fit(table)
@@ -142,16 +142,8 @@ def _without(table: Any, names: Sequence[str], path: str) -> Any:
     return table.drop(columns=list(names))
 
 
-def _pair(text: str, option: str, example: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip():
-        message = f"{option} {text} is not of the form name=value: write, for example, {option} {example}."
-        raise UsageError(message)
-    return name.strip(), value.strip()
-
-
 def _bounds(text: str) -> tuple[str, tuple[float | None, float | None]]:
-    name, value = _pair(text, "--range", "age=18:65")
+    name, value = named_value(text, "--range", "age=18:65")
     low, colon, high = value.partition(":")
     try:
         if not colon:

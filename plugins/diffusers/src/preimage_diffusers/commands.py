@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from preimage import catalogue
-from preimage.cli import Parser, UsageError
+from preimage.cli import Parser, named_value
 from preimage.device import resolve_device
 from preimage.errors import InputError
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _generate(arguments: argparse.Namespace) -> int:
-    options = _options(arguments.option)
+    options = dict(named_value(text, "-o", "steps=20") for text in arguments.option)
     device = resolve_device(arguments.device)
     model = catalogue().load_model(arguments.model, "image-generator", device=device, dtype=arguments.dtype, **options)
     pairs = [(prompt, seed) for prompt in arguments.prompt for seed in arguments.seed or [0]]
@@ -70,14 +70,3 @@ def _generate(arguments: argparse.Namespace) -> int:
         raise InputError(message) from error
     print(f"{len(images)} picture{'s are' if len(images) > 1 else ' is'} in {folder}")
     return 0
-
-
-def _options(given: Sequence[str]) -> dict[str, str]:
-    options = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            message = f"-o {text} is not of the form name=value: write, for example, -o steps=20."
-            raise UsageError(message)
-        options[name.strip()] = value
-    return options

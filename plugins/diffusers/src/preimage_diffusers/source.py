@@ -13,9 +13,9 @@ import transformers
 from diffusers import DiffusionPipeline, ModelMixin
 from transformers import PreTrainedModel
 
-from preimage.errors import AssemblyError, InputError
+from preimage.errors import AssemblyError, InputError, first_line
+from preimage.weights import local_folder, weights_in
 from preimage_diffusers.quiet import quietly
-from preimage_transformers.source import check_weights, first_line
 
 if TYPE_CHECKING:
     from preimage_diffusers.config import DiffusersConfig
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Source", "networks_of", "source_of"]
 
 _INDEX = "model_index.json"
+_FORMAT = "a pipeline in the format of diffusers: save the pipeline with `save_pretrained`"
 _LIBRARIES = {"diffusers": diffusers, "transformers": transformers}
 
 
@@ -90,7 +91,7 @@ class Source:
                     f"{self.reference} has no folder {name!r}, which its {_INDEX} names: save the whole pipeline again."
                 )
                 raise InputError(message)
-            check_weights(self.folder / name, trust_pickle=self.use_safetensors is None)
+            weights_in(self.folder / name, trust_pickle=self.use_safetensors is None)
         given = {"use_safetensors": self.use_safetensors, "variant": self.variant, "dtype": dtype}
         if issubclass(network, ModelMixin):
             # The other way needs a package that this plugin does not.
@@ -170,27 +171,12 @@ def source_of(name: str, config: DiffusersConfig) -> Source:
     >>> source_of("stabilityai/stable-diffusion-2-1", DiffusersConfig()).path
     'stabilityai/stable-diffusion-2-1'
     """
-    folder: Path | None = None
-    if name.startswith((".", "/", "~")) or Path(name).is_absolute() or Path(name).is_dir():
-        folder = Path(name).expanduser()
-        _check_folder(folder)
+    folder = local_folder(name, _INDEX, _FORMAT)
     options: dict[str, Any] = {"local_files_only": folder is not None, "cache_dir": config.cache_dir}
     if config.revision is not None and folder is None:
         options["revision"] = config.revision
     path = name if folder is None else str(folder)
     return Source(f"sd:{name}", path, folder, options, None if config.trust_pickle else True, config.variant)
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        message = f"There is no folder {str(folder)!r} to load a model from: check the path."
-        raise InputError(message)
-    if not (folder / _INDEX).is_file():
-        message = (
-            f"The folder {str(folder)!r} holds no {_INDEX}, so it is not a pipeline in the format of diffusers: save "
-            "the pipeline with `save_pretrained`, or give the folder that holds that file."
-        )
-        raise InputError(message)
 
 
 def _network_class(library: str | None, kind: str | None) -> Any:

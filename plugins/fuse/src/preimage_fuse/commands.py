@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from preimage import catalogue
-from preimage.cli import Parser, UsageError
+from preimage.cli import Parser, named_value
 from preimage.cli.table import aligned
 from preimage.errors import AssemblyError, InputError
 
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _adapt(arguments: argparse.Namespace) -> int:
-    options = _options(arguments.option)
+    options = dict(named_value(text, "-o", "max_subtokens=3") for text in arguments.option)
     source, target = (_space(reference, arguments.device) for reference in (arguments.source, arguments.target))
     adapter = catalogue().build("adapter", arguments.adapter, {"source": source, "target": target}, **options)
     adapter.fit()
@@ -51,17 +51,6 @@ def _adapt(arguments: argparse.Namespace) -> int:
     else:
         print("\n".join(_lines(record)))
     return 0
-
-
-def _options(given: Sequence[str]) -> dict[str, str]:
-    options = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            message = f"-o {text} is not of the form name=value: write, for example, -o max_subtokens=3."
-            raise UsageError(message)
-        options[name.strip()] = value
-    return options
 
 
 def _space(reference: str, device: str) -> TextSpace:

@@ -13,8 +13,8 @@ import torch
 from open_clip.factory import load_checkpoint
 from open_clip.transform import PreprocessCfg, image_transform_v2
 
-from preimage.errors import AssemblyError, InputError, UnknownNameError, nearest
-from preimage.weights import floating_type
+from preimage.errors import AssemblyError, InputError, UnknownNameError, first_line, nearest
+from preimage.weights import floating_type, local_folder, weights_in
 from preimage_open_clip.encoder import OpenClipEncoder
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ __all__ = ["Source", "load", "source_of"]
 _ROLES = ("image-text-encoder", "text-encoder")
 _CONFIG = "open_clip_config.json"
 _SAFE_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors")
-_PICKLES = (".bin", ".pt", ".pth")
+_FORMAT = "a model in open_clip's format: save it with open_clip's `push_to_hf_hub.save_for_hf`"
 # open_clip's names: normalisation layers stay in single precision.
 _PRECISIONS = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 
@@ -92,7 +92,7 @@ def load(
             tokenizer = open_clip.get_tokenizer(source.model_name, cache_dir=config.cache_dir)
         except (OSError, ValueError) as error:
             message = (
-                f"The tokenizer of {reference} could not be loaded: {_first_line(error)} Put its files "
+                f"The tokenizer of {reference} could not be loaded: {first_line(error)} Put its files "
                 "(tokenizer.json, tokenizer_config.json) beside the model, or connect to the network once."
             )
             raise InputError(message) from error
@@ -123,9 +123,8 @@ def source_of(name: str) -> Source:
     if name.startswith("hf-hub:"):
         return Source(name)
     path = name.removeprefix("local-dir:")
-    if path != name or path.startswith((".", "/", "~")) or Path(path).is_absolute() or Path(path).is_dir():
-        folder = Path(path).expanduser()
-        _check_folder(folder)
+    folder = local_folder(path if path == name else str(Path(path).expanduser().absolute()), _CONFIG, _FORMAT)
+    if folder is not None:
         return Source(f"local-dir:{folder}", folder=folder)
     architectures = open_clip.list_models()
     architecture, _, tag = name.rpartition("/")
@@ -155,20 +154,8 @@ def source_of(name: str) -> Source:
     raise UnknownNameError(message)
 
 
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        message = f"There is no folder {str(folder)!r} to load a model from: check the path."
-        raise InputError(message)
-    if not (folder / _CONFIG).is_file():
-        message = (
-            f"The folder {str(folder)!r} holds no {_CONFIG}, so it is not a model in open_clip's format: save it "
-            "with open_clip's `push_to_hf_hub.save_for_hf`, or give the folder that holds that file."
-        )
-        raise InputError(message)
-
-
 def _from_folder(folder: Path, model_name: str, config: OpenClipConfig, dtype: torch.dtype) -> nn.Module:
-    weights = _weights_in(folder, trust_pickle=config.trust_pickle)
+    weights = _preferred(weights_in(folder, trust_pickle=config.trust_pickle))
     try:
         # The weights are loaded in a second step, because open_clip would prefer some pickles to safetensors.
         model = open_clip.create_model(
@@ -177,32 +164,17 @@ def _from_folder(folder: Path, model_name: str, config: OpenClipConfig, dtype: t
         load_checkpoint(model, str(weights))
     except Exception as error:
         message = (
-            f"The model in {str(folder)!r} could not be loaded: {_first_line(error)} Check that {_CONFIG} "
+            f"The model in {str(folder)!r} could not be loaded: {first_line(error)} Check that {_CONFIG} "
             f"describes the weights in {weights.name}."
         )
         raise InputError(message) from error
     return model
 
 
-def _weights_in(folder: Path, *, trust_pickle: bool) -> Path:
-    safe = {path.name: path for path in sorted(folder.glob("*.safetensors"))}
-    for name in (*_SAFE_NAMES, *safe):
-        if name in safe:
-            return safe[name]
-    pickles = sorted(path for path in folder.iterdir() if path.suffix in _PICKLES)
-    if pickles and trust_pickle:
-        return pickles[0]
-    if pickles:
-        message = (
-            f"The folder {str(folder)!r} holds weights only as a pickle ({pickles[0].name}), which may run any code "
-            "when it is opened: convert it to safetensors, or set trust_pickle=true if you trust its author."
-        )
-        raise InputError(message)
-    message = (
-        f"The folder {str(folder)!r} holds no weights, so the model would answer at random: put its "
-        f"{_SAFE_NAMES[0]} beside {_CONFIG}."
-    )
-    raise InputError(message)
+def _preferred(files: list[Path]) -> Path:
+    """Return the file with the weights, which stands first where none has one of the names that open_clip writes."""
+    found = {path.name: path for path in files}
+    return next((found[name] for name in _SAFE_NAMES if name in found), files[0])
 
 
 def _from_hub(source: Source, reference: str, config: OpenClipConfig, dtype: torch.dtype) -> nn.Module:
@@ -216,16 +188,10 @@ def _from_hub(source: Source, reference: str, config: OpenClipConfig, dtype: tor
         )
     except Exception as error:
         message = (
-            f"The weights of {reference} could not be fetched or loaded: {_first_line(error)} Check the name and "
+            f"The weights of {reference} could not be fetched or loaded: {first_line(error)} Check the name and "
             "the network (a model is downloaded once and then kept), or load a folder: open_clip:/path/to/folder."
         )
         raise InputError(message) from error
-
-
-def _first_line(error: Exception) -> str:
-    """Return an error's first line as a sentence."""
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
-    return line if line.endswith((".", "!", "?")) else f"{line}."
 
 
 @contextmanager

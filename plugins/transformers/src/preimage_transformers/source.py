@@ -14,15 +14,16 @@ from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging
 from transformers.utils.hub import cached_file
 
-from preimage.errors import AssemblyError, InputError
+from preimage.errors import AssemblyError, InputError, first_line
+from preimage.weights import local_folder, weights_in
 
 if TYPE_CHECKING:
     from preimage_transformers.config import TransformersConfig
 
-__all__ = ["Source", "check_weights", "first_line", "quietly", "source_of"]
+__all__ = ["Source", "quietly", "source_of"]
 
 _CONFIG = "config.json"
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+_FORMAT = "a model in the format of transformers: save model and tokenizer with `save_pretrained`"
 
 
 @attrs.frozen
@@ -89,7 +90,7 @@ class Source:
             AssemblyError: weights are missing, so that it would answer at random.
         """
         if self.folder is not None:
-            check_weights(self.folder, trust_pickle=self.use_safetensors is None)
+            weights_in(self.folder, trust_pickle=self.use_safetensors is None)
         model, report = self.read(
             loader.from_pretrained,
             "weights",
@@ -160,10 +161,7 @@ def source_of(name: str, config: TransformersConfig) -> Source:
     >>> source_of("openai-community/gpt2-medium", TransformersConfig()).path
     'openai-community/gpt2-medium'
     """
-    folder: Path | None = None
-    if name.startswith((".", "/", "~")) or Path(name).is_absolute() or Path(name).is_dir():
-        folder = Path(name).expanduser()
-        _check_folder(folder)
+    folder = local_folder(name, _CONFIG, _FORMAT)
     options = {
         "trust_remote_code": False,
         "local_files_only": folder is not None,
@@ -173,48 +171,6 @@ def source_of(name: str, config: TransformersConfig) -> Source:
         options["revision"] = config.revision
     path = name if folder is None else str(folder)
     return Source(f"hf:{name}", path, folder, options, None if config.trust_pickle else True)
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        message = f"There is no folder {str(folder)!r} to load a model from: check the path."
-        raise InputError(message)
-    if not (folder / _CONFIG).is_file():
-        message = (
-            f"The folder {str(folder)!r} holds no {_CONFIG}, so it is not a model in the format of transformers: save "
-            "model and tokenizer with `save_pretrained`, or give the folder that holds that file."
-        )
-        raise InputError(message)
-
-
-def check_weights(folder: Path, *, trust_pickle: bool) -> None:
-    """Raise unless a folder holds weights that may be read.
-
-    Raises:
-        InputError: it holds none, or pickles only.
-    """
-    if any(folder.glob("*.safetensors")):
-        return
-    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
-    if pickles and trust_pickle:
-        return
-    if pickles:
-        message = (
-            f"The folder {str(folder)!r} holds weights only as a pickle ({pickles[0]}), which may run any code when it "
-            "is opened: convert it to safetensors, or set trust_pickle=true if you trust its author."
-        )
-        raise InputError(message)
-    message = (
-        f"The folder {str(folder)!r} holds no weights, so the model would answer at random: put its safetensors file "
-        f"beside {_CONFIG}."
-    )
-    raise InputError(message)
-
-
-def first_line(error: Exception) -> str:
-    """Return an error's first line as a sentence."""
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
-    return line if line.endswith((".", "!", "?")) else f"{line}."
 
 
 @contextmanager
