@@ -144,11 +144,11 @@ class Draws(Sequence[torch.Generator]):
     """A generator for each run, made when it is first asked for; runs of one stream draw the same numbers."""
 
     def __init__(self, seed: int, streams: Sequence[int]) -> None:
-        self._seeds = [_seed_of(seed, stream) for stream in streams]
+        self._seed, self._streams = seed, streams
         self._made: dict[int, torch.Generator] = {}
 
     def __len__(self) -> int:
-        return len(self._seeds)
+        return len(self._streams)
 
     def __getitem__(self, run: Any) -> Any:
         if isinstance(run, slice):
@@ -156,7 +156,7 @@ class Draws(Sequence[torch.Generator]):
         if not -len(self) <= run < len(self):
             raise IndexError(run)
         if run not in self._made:
-            self._made[run] = torch.Generator().manual_seed(self._seeds[run])
+            self._made[run] = torch.Generator().manual_seed(_seed_of(self._seed, self._streams[run]))
         return self._made[run]
 
     def __iter__(self) -> Iterator[torch.Generator]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -72,7 +72,7 @@ class FeatureSearchSpace:
         self.labels, self.wanted = labels, wanted
         self.max_changed = max_changed
         self.streams = streams or (0,) * len(self.reference)
-        self._conditional = "left_label" in inspect.signature(type(distance).__call__).parameters
+        self._conditional = "left_label" in _parameters(type(distance).__call__)
 
     @property
     def n_runs(self) -> int:
@@ -109,7 +109,7 @@ class FeatureSearchSpace:
         form = getattr(self.distance, "quadratic", None)
         if form is None:
             return None
-        known = inspect.signature(form).parameters
+        known = _parameters(type(self.distance).quadratic)  # type: ignore[attr-defined]
         given: dict[str, Any] = {"reference_label": self.labels, "categories": categories}
         return form(self.reference, self.wanted, **{name: value for name, value in given.items() if name in known})
 
@@ -132,3 +132,9 @@ class FeatureSearchSpace:
         """Tell which columns of each row differ from its query, bool ``(B, C)``."""
         moved = (features != self.reference[run]).to(features.dtype)
         return moved.new_zeros(len(moved), self.n_columns).index_add_(1, self.columns, moved) > 0
+
+
+@cache
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    """Return the names of a function's parameters; asking for them takes as long as a small product of matrices."""
+    return frozenset(inspect.signature(function).parameters)

@@ -63,6 +63,7 @@ class Joint(FeatureDistance):
         self._forms: dict[str, FaceForm] = {}
         self._tables: dict[str, tuple[Tensor, ...]] = {}
         self._pair: PairLaw | None = None
+        self._matrices: tuple[Tensor, Tensor] | None = None
         self._r = math.nan
 
     @property
@@ -165,22 +166,18 @@ class Joint(FeatureDistance):
                 without. The numbers then follow these categories' means.
         """
         population = self._known()
-        if population.margins is not None:
+        if self._matrices is None:
             return None
         rows = self._inside(reference)
         source, target = (population.class_of(one, len(rows)) for one in (reference_label, label))
         form = self._forms[self.config.face]
-        weight = form.left.square() - form.own
         aligned = population.aligned(population.coordinates(rows, source), source, target)
         held = rows if categories is None else self._inside(categories)
         centre = held.clone()
-        middle = aligned * (form.left * form.right / weight)
+        middle = aligned * (form.left * form.right / form.weight)
         centre[:, population.numeric] = population.numbers(middle, population.levels(held), target)
-        factors = torch.stack([whitening.factor for whitening in population.whitenings])
-        inverses = torch.stack([whitening.inverse for whitening in population.whitenings])
-        precision = self._in_place((factors * weight) @ factors.transpose(1, 2))
-        covariance = self._in_place((inverses.transpose(1, 2) / weight) @ inverses)
-        if len(factors) == 1:
+        precision, covariance = self._matrices
+        if len(precision) == 1:
             return Quadratic(centre, precision[0], covariance[0])
         return Quadratic(centre, precision[target], covariance[target])
 
@@ -230,6 +227,9 @@ class Joint(FeatureDistance):
             "closeness": tuple(law.beyond_chance for law in self._categories),
             "metric": tuple(law.squared_metric for law in self._categories),
         }
+        # With normal scores no face is a quadratic form of the numbers themselves.
+        weight = self._forms[self.config.face].weight
+        self._matrices = self._weighted(weight) if population.margins is None else None
 
     def _found(self, rows: Tensor, labels: Any, index: Tensor) -> float:
         if self.config.classes != "pooled":
@@ -322,6 +322,14 @@ class Joint(FeatureDistance):
                 mine = (index == number).unsqueeze(1)
                 scores = torch.where(mine, scores + (wanted - scores)[:, frozen] @ gain, scores)
         return scores if population.margins is None else population.margins.back(scores)
+
+    def _weighted(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return precision and covariance where directions have these weights, ``(k,)``: ``(C, D, D)`` both."""
+        whitenings = self._known().whitenings
+        factors = torch.stack([whitening.factor for whitening in whitenings])
+        inverses = torch.stack([whitening.inverse for whitening in whitenings])
+        precision, covariance = (factors * weight) @ factors.mT, (inverses.mT / weight) @ inverses
+        return self._in_place(precision), self._in_place(covariance)
 
     def _in_place(self, matrices: Tensor) -> Tensor:
         """Return matrices of numbers, ``(C, K, K)``, among all floats of a row, ``(C, D, D)``."""

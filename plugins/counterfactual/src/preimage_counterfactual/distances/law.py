@@ -40,6 +40,11 @@ class FaceForm:
     constant: Tensor
     """A number for all pairs, ``()``."""
 
+    @property
+    def weight(self) -> Tensor:
+        """How steeply the face rises with the counterfactual's coordinates, ``(k,)``."""
+        return self.left.square() - self.own
+
     def paired(self, left: Tensor, right: Tensor) -> Tensor:
         """Return the face of each pair, ``(B,)``, for coordinates ``(B, k)``."""
         apart = (left * self.left - right * self.right).square().sum(dim=1)

@@ -127,9 +127,11 @@ class Population:
 
     def numbers(self, coordinates: Tensor, levels: Tensor, index: Tensor) -> Tensor:
         """Return the scores, ``(B, K)``, of coordinates, ``(B, k)``, with these levels, ``(B, L)``, and classes."""
+        middle = self.means[index] + levels @ self.effects
+        if len(self.whitenings) == 1:
+            return middle + coordinates @ self.whitenings[0].inverse
         inverses = torch.stack([whitening.inverse for whitening in self.whitenings])
-        turned = inverses[index if len(self.whitenings) > 1 else torch.zeros_like(index)]
-        return self.means[index] + levels @ self.effects + (coordinates.unsqueeze(1) @ turned).squeeze(1)
+        return middle + (coordinates.unsqueeze(1) @ inverses[index]).squeeze(1)
 
     def aligned(self, coordinates: Tensor, source: Tensor, target: Tensor) -> Tensor:
         """Return what rows with these coordinates, ``(B, k)``, of one class correspond to in another, ``(B, k)``."""
