@@ -231,15 +231,33 @@ def _root(matrix):
     return (directions * np.sqrt(values)) @ directions.T
 
 
-def test_default_correlation_is_read_off_unlike_neighbours(data):
-    """With labels, r = 1 - m² / (2 d) for the mean square m² of the whitened distance to the nearest unlike row."""
+def test_default_correlation_is_the_label_s_part_of_the_way_to_unlike_neighbours(data):
+    """With labels, r = 1 - (m² - s²) / (2 d): the squares to the nearest unlike row less those to the nearest alike."""
     labels = (data[:, 0] > data[:, 0].median()).long()
     _, covariance = moments(data)
-    squares = [maha(row, data[labels != label], covariance).min() for row, label in zip(data, labels, strict=True)]
+    parts = []
+    for place, (row, label) in enumerate(zip(data, labels, strict=True)):
+        others = torch.arange(len(data)) != place
+        unlike, alike = data[labels != label], data[(labels == label) & others]
+        parts.append(maha(row, unlike, covariance).min() - maha(row, alike, covariance).min())
 
-    assert fitted(data, labels).r == pytest.approx(1 - np.mean(squares) / 8, abs=1e-9)
+    assert fitted(data, labels).r == pytest.approx(1 - np.mean(parts) / 8, abs=1e-9)
     assert fitted(data).r == 0.9
     assert fitted(data, labels, classes="shared").r == 0.5
+
+
+def test_default_correlation_lets_a_row_keep_what_its_label_says_nothing_about():
+    """Columns of noise beside those that decide leave the way to the other class about as long as it was."""
+    noise = torch.randn(600, 22, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    labels = (noise[:, 0] > 0).long()
+    few, many = (2 * width * (1 - fitted(noise[:, :width], labels).r) for width in (2, 22))
+
+    assert many < 3 * few
+
+
+def test_default_correlation_without_alike_rows_is_that_without_labels(data):
+    """Rows that are each the only one of their class do not say how far individuals are apart."""
+    assert fitted(data, torch.arange(len(data))).r == fitted(data).r
 
 
 def test_gradient_of_every_form_is_its_slope(data):
