@@ -99,6 +99,32 @@ def test_the_model_decides_which_method_is_the_fastest(task):
     assert chosen == {"logistic": "linear", "perceptron": "gradient", "forest": "blackbox"}
 
 
+@pytest.mark.parametrize("classes", ["shared", "transport"])
+def test_the_law_may_be_class_by_class(task, classes):
+    """The choice of a method and the sentences know which class is wanted."""
+    one = task("breast_cancer", "logistic")
+    explainer = CounterfactualExplainer(one.model, distance_options={"classes": classes}).fit(one.queries)
+    explanation = explainer.explain(one.queries[:2])
+
+    assert explainer.method_ == "linear"
+    assert explanation.found.all()
+    assert "alone costs" in explanation.sentences(0)[-1]
+
+
+def test_what_follows_is_not_said_to_change_alone(task, mixed_table):
+    """Neither the follower nor what it follows; a single smaller change is one change."""
+    one = task("mixed", "forest")
+    columns = {"follows": {"savings": ["income"]}, "immutable": ["age"]}
+    explanation = CounterfactualExplainer(one.model, columns=columns).fit(mixed_table()[0]).explain(one.queries.head(8))
+    said = [explanation.sentences(place, most=1) for place in range(8)]
+
+    assert {change.column for answer in explanation for change in answer.counterfactuals[0].changes} >= {"income"}
+    assert not any(
+        "Changing income alone" in line or "Changing savings alone" in line for lines in said for line in lines
+    )
+    assert not any("1 smaller changes" in line for lines in said for line in lines)
+
+
 def test_torch_modules_and_functions_are_models_too():
     """A module on raw rows, and a function of the table, by their probabilities."""
     rows = np.random.default_rng(0).normal(size=(200, 3))
@@ -195,3 +221,31 @@ def test_rows_already_decided_as_wanted_say_so(explained, mixed_table):
     explanation = explainer.explain(rows, desired_class=list(wanted))
     assert {one.status for one in explanation} == {"already"}
     assert isinstance(explanation, Explanation)
+
+
+def test_measures_are_those_of_the_nearest_answers(explained, task):
+    """A line for each row; a group of 0/1 columns is one; the second model is asked about rows as they are written."""
+    model, _, explanation = explained
+    measured = explanation.measures(model)
+    nearest = [one.counterfactuals[0] for one in explanation]
+    changed = [{change.column.partition("_")[0] for change in answer.changes} for answer in nearest]
+
+    assert measured["distance"].tolist() == [answer.distance for answer in nearest]
+    assert measured["changed_columns"].tolist() == [len(columns) for columns in changed]
+    assert (measured["agreement"] == 1).all()
+    assert (measured["violations"] == 0).all()
+    assert (measured["diversity"] > 0).all()
+    assert (measured["model_rows"] > 0).all()
+    assert measured["seconds"].sum() == pytest.approx(explanation.answers.seconds)
+    assert explanation.measures(lambda table: -model.predict(table) - 1)["agreement"].sum() == 0
+
+
+def test_measures_of_a_row_without_an_answer_are_missing(task, mixed_table):
+    """It counts as not answered, and means leave it out; what its search has cost stays."""
+    one = task("mixed", "forest")
+    explainer = CounterfactualExplainer(one.model, columns={"immutable": list(mixed_table()[0].columns)})
+    measured = explainer.fit(mixed_table()[0]).explain(one.queries.head(2)).measures(one.model)
+
+    assert not measured["answered"].any()
+    assert measured[["distance", "l2", "outlier", "violations", "agreement"]].isna().all(axis=None)
+    assert measured["seconds"].notna().all()

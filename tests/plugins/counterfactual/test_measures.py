@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import multivariate_normal
 from sklearn.linear_model import LogisticRegression
 
+from preimage.api.events import Spent
 from preimage.errors import InputError
 from preimage_counterfactual import measures
 from preimage_counterfactual.distances import L2, Joint, JointConfig, L2Config
@@ -206,3 +207,11 @@ def test_shapes_and_sizes_get_sentences(rows, answers):
         measures.validity([1, 0], [1, 0, 1])
     with pytest.raises(InputError, match="The data have 4 rows and the measure needs 5"):
         measures.neighbour_distance(answers, rows[:4])
+
+
+def test_seconds_are_shared_and_rows_are_each_querys_own():
+    """Three queries that took six seconds together; forward and backward passes are added up."""
+    spent = [Spent(forward=4, backward=1, seconds=6.0), Spent(forward=2, seconds=6.0), Spent(seconds=6.0)]
+
+    assert measures.seconds(spent).tolist() == [2.0, 2.0, 2.0]
+    assert measures.model_rows(spent).tolist() == [5.0, 2.0, 0.0]

@@ -192,10 +192,16 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
     def _suitable(self) -> str:
         """Return the fastest method that fits the model and the distance."""
         view = self.decision_.view
-        probe = self.space_.data[:1]
-        form = self.distance_.quadratic(probe) if hasattr(self.distance_, "quadratic") else None
-        if view.linear and form is not None:
+        if view.linear and self._has_form():
             return "linear"
         if view.smooth is not None and self.distance_.differentiable:
             return "gradient"
         return "blackbox"
+
+    def _has_form(self) -> bool:
+        """Tell whether the distance is a quadratic form, asked with classes, which some distances need."""
+        if not hasattr(self.distance_, "quadratic"):
+            return False
+        labels = self._labels()
+        label = None if labels is None else labels[:1]
+        return self.distance_.quadratic(self.space_.data[:1], label, label) is not None

@@ -147,6 +147,22 @@ class Explanation:
         ]
         return pd.DataFrame(lines, columns=["row", "answer", "column", "before", "after", "step"])
 
+    def measures(self, second_model: Any = None) -> pd.DataFrame:
+        """Return how good the answers are, a line for each row; ``measures().mean()`` sums them up.
+
+        Of the nearest answer to each row, missing where there is none: ``distance``, what the search minimised; ``l2``
+        and ``mahalanobis``, in standard deviations; ``changed_columns``; ``neighbour_distance``, the mean to the five
+        nearest known rows; ``outlier``, 1 where its local outlier factor is above 1.5; ``violations`` of what was
+        asked; ``agreement``, 1 where the second model decides alike. Of all answers, ``answered`` and ``diversity``.
+        Of the search, ``model_rows``, forward and backward, and ``seconds``, which rows share.
+
+        Arguments:
+            second_model: a model trained independently, or a function of a table to its decisions.
+        """
+        from preimage_counterfactual.figures import figures
+
+        return figures(self, second_model)
+
     def sentences(self, index: int, *, most: int = 5) -> list[str]:
         """Return what was found for a row, in words.
 
@@ -161,10 +177,11 @@ class Explanation:
         for answer in one.counterfactuals:
             parts = [change_text(change.column, change.before, change.after) for change in answer.changes]
             if len(parts) > most:
-                parts = [*parts[:most], f"{len(parts) - most} smaller changes"]
+                rest = len(parts) - most
+                parts = [*parts[:most], f"{rest} smaller change{'s' * (rest > 1)}"]
             said.append(answer_sentence(parts, value_text(answer.decision)))
         for change in one.counterfactuals[0].changes[:most] if one.counterfactuals else ():
-            sentence = self._alone(change.column)
+            sentence = self._alone(change.column, index)
             if sentence:
                 said.append(sentence)
                 break
@@ -245,17 +262,26 @@ class Explanation:
         place = space.spans[space.places[name]].start
         return (float(after) - float(before)) / float(space.scale[place])
 
-    def _alone(self, name: Any) -> str:
-        """Return what it costs to change a column alone; empty where the distance does not know."""
+    def _alone(self, name: Any, index: int) -> str:
+        """Return what it costs to change a column alone; empty where the distance does not know.
+
+        Nothing is said of columns that follow others or are followed: they cannot change alone.
+        """
         space = self.answers.decision.space
         if not hasattr(self.distance, "companion_factor") or space.column(name).kind not in ("numeric", "integer"):
             return ""
         place = space.spans[space.places[name]].start
-        slopes = self.distance.companions(place)
+        if space.follower[place] or (
+            space.follow_matrix is not None and space.follow_matrix[place].count_nonzero() > 1
+        ):
+            return ""
+        label = self.answers.wanted.target[index : index + 1]
+        slopes = self.distance.companions(place, label)
         order = slopes.abs().argsort(descending=True).tolist()
-        along = [one for one in order if one != place and abs(slopes[one]) > _COMPANION and not space.frozen[one]]
+        still = space.frozen | space.follower
+        along = [one for one in order if one != place and abs(slopes[one]) > _COMPANION and not still[one]]
         owners = [space.names[_owner(space, one)] for one in along[:3]]
-        return alone_sentence(name, self.distance.companion_factor(place), owners)
+        return alone_sentence(name, self.distance.companion_factor(place, label), owners)
 
 
 def _owner(space: Any, place: int) -> int:

@@ -18,6 +18,7 @@ from preimage.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from preimage.api.events import Spent
     from preimage_counterfactual.distances import FeatureDistance
 
     Array = NDArray[np.float64]
@@ -30,11 +31,13 @@ __all__ = [
     "diversity",
     "local_outlier_factor",
     "log_density",
+    "model_rows",
     "neighbour_agreement",
     "neighbour_distance",
     "outliers",
     "proximity",
     "robustness",
+    "seconds",
     "validity",
     "violations",
 ]
@@ -318,6 +321,34 @@ def distinguishability(answers: Any, rows: Any, seed: int = 0) -> float:
     forest = RandomForestClassifier(50, min_samples_leaf=2, random_state=seed)
     chances = cross_val_predict(forest, both, kind, cv=folds, method="predict_proba")[:, 1]
     return float(roc_auc_score(kind, chances))
+
+
+def seconds(spent: Sequence[Spent]) -> Array:
+    """Return the seconds that each query took, ``(Q,)``: queries that are searched for together share them alike.
+
+    Arguments:
+        spent: what each query has cost, `Answers.spent`.
+
+    >>> from preimage.api.events import Spent
+    >>> seconds([Spent(seconds=3.0), Spent(seconds=3.0)])
+    array([1.5, 1.5])
+    """
+    return np.array([one.seconds / len(spent) for one in spent], dtype=np.float64)
+
+
+def model_rows(spent: Sequence[Spent]) -> Array:
+    """Return how many rows went through the model for each query, ``(Q,)``, forward and backward.
+
+    One call of the model holds rows of many queries, so that calls are no measure of a query.
+
+    Arguments:
+        spent: what each query has cost, `Answers.spent`.
+
+    >>> from preimage.api.events import Spent
+    >>> model_rows([Spent(forward=7, backward=2), Spent(forward=1)])
+    array([9., 1.])
+    """
+    return np.array([one.forward + one.backward for one in spent], dtype=np.float64)
 
 
 def _agree(labels: Any, wanted: Any) -> NDArray[np.bool_]:
