@@ -1,4 +1,8 @@
-"""The vectors of pictures, remembered by the pictures' content: a target is encoded once, not once a step."""
+"""The vectors of pictures, remembered by the pictures' content: a target is encoded once, not once a step.
+
+A vector's last digits depend on the batch that its picture is encoded in. Whole batches are remembered therefore, so
+that the answer to a request is the same to the last bit whatever was asked before.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ _REMEMBERED = 4096
 
 
 class PictureVectors:
-    """Encodes pictures in batches, and each picture only once.
+    """Encodes pictures in batches, each picture of a request only once, and each batch only once.
 
     Arguments:
         encode: returns the vectors, ``(N, D)``, of pictures.
@@ -41,7 +45,7 @@ class PictureVectors:
     def __init__(self, encode: Callable[[list[Image.Image]], Tensor], *, batch_size: int) -> None:
         self._encode = encode
         self._batch_size = batch_size
-        self._remembered: OrderedDict[bytes, Tensor] = OrderedDict()
+        self._remembered: OrderedDict[tuple[bytes, ...], Tensor] = OrderedDict()
 
     def __call__(self, images: Sequence[Image.Image]) -> Tensor:
         """Return the vectors, ``(N, D)``, of pictures.
@@ -53,17 +57,16 @@ class PictureVectors:
             message = "There is no picture to encode: give at least one."
             raise InputError(message)
         keys = [content_hash(image) for image in images]
-        new = {key: image for key, image in zip(keys, images, strict=True) if key not in self._remembered}
-        vectors = {key: self._remembered[key] for key in keys if key in self._remembered}
-        pending = list(new.items())
-        for start in range(0, len(pending), self._batch_size):
-            chunk = pending[start : start + self._batch_size]
-            encoded = self._encode([image for _, image in chunk])
-            vectors |= {key: vector for (key, _), vector in zip(chunk, encoded, strict=True)}
-        for key in keys:
-            self._remembered[key] = vectors[key]
-            self._remembered.move_to_end(key)
-        while len(self._remembered) > _REMEMBERED:
+        pictures = dict(zip(keys, images, strict=True))
+        vectors: dict[bytes, Tensor] = {}
+        distinct = tuple(pictures)
+        for start in range(0, len(distinct), self._batch_size):
+            batch = distinct[start : start + self._batch_size]
+            if batch not in self._remembered:
+                self._remembered[batch] = self._encode([pictures[key] for key in batch])
+            self._remembered.move_to_end(batch)
+            vectors |= zip(batch, self._remembered[batch], strict=True)
+        while sum(map(len, self._remembered)) > _REMEMBERED:
             self._remembered.popitem(last=False)
         return torch.stack([vectors[key] for key in keys])
 

@@ -39,11 +39,7 @@ def study(**changes):
 
 
 def timeless(records):
-    """What a run found, to the last token, and its loss as far as sums in another order agree."""
-    return [
-        (one.key, one.status, one.text, one.ids, one.tokens, one.spent.candidates, one.loss and round(one.loss, 4))
-        for one in records
-    ]
+    return [record.timeless() for record in records]
 
 
 @pytest.fixture(scope="module")

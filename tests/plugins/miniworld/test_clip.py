@@ -75,3 +75,17 @@ def test_short_prompts_are_understood(loaded):
         scores = (seen @ model.encode_text(tokenizer(texts), normalize=True).T)[0].tolist()
 
     assert min(scores[:2]) > max(scores[2:])
+
+
+def test_the_vector_of_a_picture_does_not_depend_on_what_was_asked_before():
+    """Its last digits depend on the batch that it is encoded in, so that one from another batch would differ."""
+    from preimage_miniworld.data import held_out
+    from preimage_open_clip.config import OpenClipConfig
+    from preimage_open_clip.loader import load
+
+    pictures = [picture for _, picture, _ in held_out(5, seed=7)]
+    first, second = (load(OpenClipConfig(), name=str(FOLDER)) for _ in range(2))
+    alone, together = first.encode_images(pictures[:1]), second.encode_images(pictures)
+
+    assert torch.equal(first.encode_images(pictures), together)
+    assert torch.equal(second.encode_images(pictures[:1]), alone)

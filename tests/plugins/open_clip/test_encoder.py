@@ -171,18 +171,18 @@ class TestImages:
 
         torch.testing.assert_close(encoder.encode_images(pictures()), expected, atol=1e-5, rtol=0)
 
-    def test_each_picture_is_encoded_once(self, tmp_path) -> None:
-        """Equal content is recognised in other objects, in one batch and in later ones."""
+    def test_each_batch_is_encoded_once(self, tmp_path) -> None:
+        """Equal content is recognised in other objects, in one request and in later ones."""
         save_model(tmp_path)
         encoder = load(OpenClipConfig(image_batch=2), name=str(tmp_path))
         seen = []
         encoder._model.visual.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))
         several = pictures()
         first = encoder.encode_images([*several, several[0].copy()])
-        again = encoder.encode_images([copy.deepcopy(several[2]), several[0]])
+        again = encoder.encode_images([copy.deepcopy(several[2]), several[3]])
 
         assert seen == [2, 2]
-        assert torch.equal(first[[2, 0]], again)
+        assert torch.equal(first[[2, 3]], again)
         assert torch.equal(first[4], first[0])
 
     def test_palettes_are_content(self, make_tower) -> None:
