@@ -15,6 +15,16 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
     ("script", "options", "printed"),
     [
         ("compare.py", ["--pictures", "2", "--max-candidates", "150"], ["random-search near", "gcg buffer"]),
+        (
+            "counterfactual_digits.py",
+            ["--pictures", "10", "--output", "digits.png"],
+            ["joint, class by class", "drawn in digits.png"],
+        ),
+        (
+            "counterfactual_loan.py",
+            ["--rows", "2", "--report", "loans.html"],
+            ["The model decides granted with", "model_rows", "The page is loans.html"],
+        ),
         ("own_objective.py", ["--max-candidates", "150"], ["weight 0.5", "Letters"]),
         (
             "study.py",
@@ -32,4 +42,11 @@ def test_an_example_runs(script, options, printed, tmp_path):
 
 def test_every_example_is_tested():
     """No script is forgotten here or in the tests of the demo."""
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {"compare.py", "demo.py", "own_objective.py", "study.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {
+        "compare.py",
+        "counterfactual_digits.py",
+        "counterfactual_loan.py",
+        "demo.py",
+        "own_objective.py",
+        "study.py",
+    }
