@@ -187,7 +187,7 @@ def test_several_answers_differ_and_begin_with_the_nearest(task, fitted, method,
         assert torch.pdist(rows).min() > 0.05
 
 
-@pytest.mark.parametrize("method", ["gradient", "blackbox", "evolution"])
+@pytest.mark.parametrize("method", ["gradient", "linear", "blackbox", "evolution"])
 def test_few_columns_change_where_few_may(task, fitted, method):
     """With max_changed=2 no answer changes more, and a one-hot group is one column."""
     one = task("mixed", "logistic")
@@ -196,6 +196,41 @@ def test_few_columns_change_where_few_may(task, fitted, method):
     moved = (answers.rows != answers.reach.reference[:, None]).double()
     columns = torch.zeros(10, 1, len(one.space.units)).double().index_add_(2, one.space.column_of, moved)
     assert ((columns > 0).sum(dim=2) <= 2).all()
+
+
+def test_few_columns_are_enough_wherever_their_bounds_allow_it(task, fitted):
+    """On a linear score the five columns that reach farthest tell who can be answered; all those are, by every search.
+
+    Rows far from the boundary need columns at their bounds, which neither near rows nor the cheapest columns show.
+    """
+    one = task("breast_cancer", "logistic")
+    queries = one.queries[:60]
+    reach = one.space.around(queries)
+    scaler, final = one.model[0], one.model[-1]
+    score = one.model.decision_function(queries)
+    normal = torch.from_numpy(final.coef_[0] / scaler.scale_)[None] * one.space.scale
+    falls = torch.maximum(normal * (reach.lower - reach.reference), normal * (reach.upper - reach.reference))
+    rises = torch.maximum(-normal * (reach.lower - reach.reference), -normal * (reach.upper - reach.reference))
+    gain = torch.where(torch.from_numpy(score)[:, None] > 0, rises, falls).topk(5, dim=1).values.sum(dim=1)
+    able = gain > torch.from_numpy(score).abs() + 1e-4
+    assert able.sum() > 50
+    for method, name in (("linear", "joint"), ("gradient", "joint"), ("gradient", "l1"), ("blackbox", "l2")):
+        distance = fitted(name, "breast_cancer")
+        answers = search(one.decision, distance, optimizer(method), queries, max_changed=5)
+        assert answers.found[able].all(), (method, name)
+        assert ((answers.rows[:, 0] != answers.reach.reference).sum(dim=1) <= 5).all()
+        check_kept(one, answers)
+
+
+def test_few_columns_are_several_times_few(task, fitted):
+    """Several answers are within the limit, too, where the column of a detour is one of the few."""
+    one = task("breast_cancer", "logistic")
+    answers = search(
+        one.decision, fitted("joint", "breast_cancer"), optimizer("linear"), one.queries[:5], max_changed=6, count=3
+    )
+    assert answers.found.all()
+    assert answers.valid.sum() >= 10
+    assert ((answers.rows != answers.reach.reference[:, None]).sum(dim=2) <= 6).all()
 
 
 def test_regressions_and_thresholds_are_searched_too(task):

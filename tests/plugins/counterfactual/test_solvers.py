@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 
 from preimage_counterfactual.diversity import select_diverse
 from preimage_counterfactual.optimizers.nearest import Bowl
-from preimage_counterfactual.optimizers.sparse import columns_to_keep
+from preimage_counterfactual.optimizers.sparse import supports
 from preimage_counterfactual.simplex import nearest_in_simplex
 
 
@@ -158,9 +158,22 @@ def test_the_columns_that_are_kept_are_nearly_the_best():
 
         pairs = [torch.isin(torch.arange(5), torch.tensor(pair)) for pair in itertools.combinations(range(5), 2)]
         best = min(cost(pair) for pair in pairs)
-        kept = columns_to_keep(bowl, normal, offset, torch.arange(5), 2)
+        kept, *_ = supports(bowl, torch.zeros_like(normal), normal, offset, torch.arange(5), torch.tensor([2]))
         assert kept.sum() == 2
         assert cost(kept[0]) <= 1.6 * best
         alone = Bowl(bowl.centre, torch.eye(5).double()[None], torch.eye(5).double()[None], bowl.lower, bowl.upper)
-        kept = columns_to_keep(alone, normal, offset, torch.arange(5), 2)
+        kept, *_ = supports(alone, bowl.centre, normal, offset, torch.arange(5), torch.tensor([2]))
         assert set(kept[0].nonzero().flatten().tolist()) == set(normal[0].abs().topk(2).indices.tolist())
+
+
+def test_of_the_sets_of_columns_the_last_goes_farthest():
+    """The k columns whose bounds let the score fall most, of each query so many as it may still move."""
+    bowl = bowls(4, 6, 7)
+    normal, counts = draw(4, 6, seed=3), torch.tensor([2, 2, 1, 0])
+    anchor = torch.clamp(torch.zeros(4, 6).double(), bowl.lower, bowl.upper)
+    sets = supports(bowl, anchor, normal, torch.full((4,), -1.0).double(), torch.arange(6), counts)
+    fall = (normal * anchor - torch.minimum(normal * bowl.lower, normal * bowl.upper)) * (bowl.lower < bowl.upper)
+    for query, count in enumerate(counts.tolist()):
+        assert all(int(one[query].sum()) <= count for one in sets)
+        best = sum(sorted(fall[query].tolist(), reverse=True)[:count])
+        assert float(fall[query][sets[-1][query]].sum()) == pytest.approx(best)

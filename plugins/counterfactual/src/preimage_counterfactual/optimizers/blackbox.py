@@ -84,7 +84,7 @@ class BlackBox:
         if space.max_changed is None:
             ends = self.ends(space)
         else:
-            ends = yield from copied_columns(space, self.config.donors, space.max_changed)
+            ends = yield from copied_columns(space, self.config.donors, space.max_changed, every)
         rows, cost = yield from self._pulled(space, ends, every)
         lost = cost.isinf().nonzero().flatten()
         if len(lost) and space.max_changed is None and len(space.known):

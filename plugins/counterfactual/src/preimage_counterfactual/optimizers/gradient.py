@@ -9,10 +9,11 @@ import attrs
 import torch
 
 from preimage.api import Gradients
+from preimage_counterfactual.optimizers.greedy import copied_columns
 from preimage_counterfactual.optimizers.nearest import Bowl
 from preimage_counterfactual.optimizers.neighbours import unlike_neighbours
 from preimage_counterfactual.optimizers.rays import Found, along
-from preimage_counterfactual.optimizers.sparse import columns_to_keep
+from preimage_counterfactual.optimizers.sparse import few_columns
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +27,8 @@ __all__ = ["Gradient", "GradientState"]
 _SHRINKAGE = 0.1
 _PATIENCE = 2
 """Rounds without a gain after which a query is left alone."""
+_DONORS = 10
+"""Known rows that hand over columns, where only some columns may change and no plane leads there."""
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -64,7 +67,8 @@ class Gradient:
 
     The first round starts at the query, and at the nearest row of the data that is decided as wanted, so that there is
     an answer wherever the path from there is free. With at most k columns, the closed form gives up the least
-    useful column after the other until k are left, and later rounds move those alone.
+    useful column after the other until k are left; where these do not reach the boundary, others that go farther do,
+    or known rows hand over some of theirs. Later rounds move those columns alone.
 
     Where this differs from the usual search by gradients (Wachter et al.): the weight between margin and distance is
     not searched by trial, since on the boundary the closed form knows it; and what is kept is the nearest row that
@@ -98,9 +102,9 @@ class Gradient:
         terms, slopes = yield Gradients(current, run, terms="decision" if solved else True)
         offset = (slopes[:, 0] * current).sum(dim=1) - terms[:, 0] - self.config.depth
         bowl = self._bowl(space, state, run, free)
-        if state.round == 0 and space.max_changed is not None and bowl is not None:
-            free = columns_to_keep(bowl, slopes[:, 0], offset, space.columns, space.max_changed) & free
-            bowl = self._bowl(space, state, run, free)
+        if state.round == 0 and space.max_changed is not None:
+            found, free = yield from self._few(space, bowl, slopes[:, 0], offset, run)
+            return self.moved(space, state, run, found, free)
         if bowl is None:
             middle = space.reference[run]
             solution = self._descended(space, state, run, free, terms, slopes)
@@ -160,6 +164,42 @@ class Gradient:
             torch.minimum(found.distances[:count], found.distances[count:]),
             found.share[:count],
         )
+
+    def _few(
+        self, space: FeatureSearchSpace, bowl: Bowl | None, normal: Tensor, offset: Tensor, run: Tensor
+    ) -> Generator[Any, Any, tuple[Found, Tensor]]:
+        """Look on the rays through the solutions in which few columns move; return what may move from then on, too.
+
+        Where no ray turns the decision, and where there is no closed form, known rows hand over columns.
+        """
+        assert space.max_changed is not None
+        count = len(run)
+        rows, costs, free = space.anchor[run], normal.new_full((count,), torch.inf), space.free[run]
+        if bowl is not None:
+            bowls = few_columns(space, bowl, normal, offset, run)
+            middle = torch.cat([one.bottom() for one in bowls])
+            solution = torch.cat([one.nearest(normal[:, None], offset[:, None]) for one in bowls])
+            ends, many = middle + 3 * (solution - middle), run.repeat(len(bowls))
+            found = yield from along(space, middle, ends, many, points=self.config.points, stages=2)
+            costs, place = found.distances.view(-1, count).min(dim=0)
+            # Where none leads there, the next gradient is taken at the solution that goes farthest.
+            place = torch.where(costs < torch.inf, place, len(bowls) - 1)
+            answers = torch.where(found.valid[:, None], found.rows, solution).view(len(bowls), count, -1)
+            rows = answers[place, torch.arange(count)]
+            free = bowls[-1].lower < bowls[-1].upper
+        lost = costs.isinf().nonzero().flatten()
+        if len(lost):
+            ends = yield from copied_columns(space, _DONORS, space.max_changed, run[lost])
+            many = run[lost].repeat_interleave(ends.shape[1])
+            found = yield from along(
+                space, space.anchor[many], ends.flatten(0, 1), many, points=self.config.points, stages=2
+            )
+            least, place = found.distances.view(len(lost), -1).min(dim=1)
+            copied = found.rows.view(len(lost), ends.shape[1], -1)[torch.arange(len(lost)), place]
+            better = least < torch.inf
+            rows = rows.index_copy(0, lost, torch.where(better[:, None], copied, rows[lost]))
+            costs = costs.index_copy(0, lost, least)
+        return Found(costs < torch.inf, rows, costs, torch.ones_like(costs)), free
 
     def _bowl(self, space: FeatureSearchSpace, state: GradientState, run: Tensor, free: Tensor) -> Bowl | None:
         if space.quadratic is None:

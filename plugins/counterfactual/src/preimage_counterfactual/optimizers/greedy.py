@@ -17,31 +17,47 @@ if TYPE_CHECKING:
 
 __all__ = ["copied_columns"]
 
+_BEAM = 4
+"""Rows of a query that go on where all donors hand over together, and donors that do."""
 
-def copied_columns(space: FeatureSearchSpace, donors: int, most: int) -> Generator[Losses, Any, Tensor]:
-    """Look for rows that take at most `most` columns from a known row that is decided as wanted.
+
+def copied_columns(
+    space: FeatureSearchSpace, donors: int, most: int, queries: Tensor
+) -> Generator[Losses, Any, Tensor]:
+    """Look for rows that take at most `most` columns from known rows that are decided as wanted.
 
     Each donor hands over one column at a time, always the one that brings the margin down most. Donors are the
-    nearest rows that are decided as wanted, so that what they hand over goes together; where none of them turns the
-    decision with so few columns, rows that are decided most clearly take their place.
+    nearest rows that are decided as wanted, so that what they hand over goes together. Where none of them turns the
+    decision with so few columns, rows that are decided most clearly take their place; and where these do not
+    either, all of them hand over together, and beside them the bounds themselves, to the few rows that got farthest.
 
     Arguments:
         space: knows the donors.
         donors: how many for each query.
         most: columns that may change.
+        queries: those to look for, ``(Q,)``.
 
     Returns:
-        The rows at the end of each donor's path, ``(N, donors, D)``, decided as wanted or not.
+        The rows at the end of each path, ``(Q, donors, D)``, decided as wanted or not.
     """
     near, _ = unlike_neighbours(space, donors)
-    ends, margins = yield from _handed_over(space, near, torch.arange(space.n_runs, device=space.device), most)
+    ends, margins = yield from _handed_over(space, near[queries], queries, most)
     lost = (margins > 0).all(dim=1).nonzero().flatten()
-    if len(lost) and len(space.known):
-        clear = space.known_margins[:, lost].topk(min(donors, len(space.known)), dim=0, largest=False).indices
-        run = lost.repeat_interleave(len(clear))
-        far = space.project(space.known[clear.T.flatten()], run).view(len(lost), len(clear), -1)
-        others, _ = yield from _handed_over(space, far, lost, most)
-        ends = ends.index_put((lost[:, None], torch.arange(others.shape[1])[None]), others)
+    if not len(lost) or not len(space.known):
+        return ends
+    run = queries[lost]
+    clear = space.known_margins[:, run].topk(min(donors, len(space.known)), dim=0, largest=False).indices
+    many = run.repeat_interleave(len(clear))
+    far = space.project(space.known[clear.T.flatten()], many).view(len(run), len(clear), -1)
+    others, margins = yield from _handed_over(space, far, run, most)
+    ends = ends.index_put((lost[:, None], torch.arange(others.shape[1])[None]), others)
+    still = (margins > 0).all(dim=1).nonzero().flatten()
+    if len(still):
+        corners = torch.stack([space.lower[run[still]], space.upper[run[still]]], dim=1)
+        corners = torch.where(corners.isfinite(), corners, space.reference[run[still], None])
+        together = yield from _handed_together(space, torch.cat([far[still, :_BEAM], corners], dim=1), run[still], most)
+        together = together[:, :donors]
+        ends = ends.index_put((lost[still][:, None], torch.arange(together.shape[1])[None]), together)
     return ends
 
 
@@ -69,3 +85,30 @@ def _handed_over(
         rows[open_[path[winners]]] = tried[winners]
         margins[open_] = least
     return rows.view(n_queries, n_donors, width), margins.view(n_queries, n_donors)
+
+
+def _handed_together(
+    space: FeatureSearchSpace, donors: Tensor, queries: Tensor, most: int
+) -> Generator[Losses, Any, Tensor]:
+    """Return the rows that take columns from any of the `donors`, ``(Q, K, D)``, and get farthest, ``(Q, B, D)``."""
+    n_queries, n_donors, width = donors.shape
+    givers = space.round(donors.flatten(0, 1), queries.repeat_interleave(n_donors)).view(donors.shape)
+    masks = torch.stack([space.columns == column for column in range(space.n_columns)])
+    rows = space.reference[queries, None].expand(-1, _BEAM, -1).clone()
+    open_ = torch.arange(n_queries, device=rows.device)
+    for _ in range(most):
+        # Every row of the beam with every column of every donor in its place: (Q, B, K, C, D).
+        before = rows[open_][:, :, None, None]
+        tried = torch.where(masks, givers[open_][:, None, :, None], before).flatten(1, 3)
+        terms = yield Losses(tried.flatten(0, 1), queries[open_].repeat_interleave(tried.shape[1]), terms=True)
+        margin, order = terms[:, 0].view(len(open_), -1).sort(dim=1, stable=True)
+        # The same columns in another order are the same row, and rows that are decided alike often are, too.
+        again = torch.zeros_like(margin, dtype=torch.bool)
+        again[:, 1:] = margin[:, 1:] == margin[:, :-1]
+        best = torch.where(again, torch.inf, margin).argsort(dim=1, stable=True)[:, :_BEAM]
+        chosen = order.gather(1, best)
+        rows[open_] = tried.gather(1, chosen[:, :, None].expand(-1, -1, width))
+        open_ = open_[margin[:, 0] > 0]
+        if not len(open_):
+            break
+    return rows

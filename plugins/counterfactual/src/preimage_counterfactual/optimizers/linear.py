@@ -11,6 +11,7 @@ import torch
 from preimage.api import Gradients, Losses
 from preimage_counterfactual.optimizers.nearest import Bowl
 from preimage_counterfactual.optimizers.neighbours import unlike_neighbours
+from preimage_counterfactual.optimizers.sparse import few_columns
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +57,8 @@ class Linear:
     classes the solution may land in a third one; its boundary then joins the half-spaces, and since each of them
     holds all that is wanted, what is found in the end is nearest. Where values have to be whole numbers or levels, they
     are rounded, held, and the rest is solved again; when rounding undoes the decision, the next solution lies
-    deeper, and has the levels of a known row that is decided as wanted.
+    deeper, and has the levels of a known row that is decided as wanted. Where only some columns may change, several
+    sets of them are solved for and asked about at once.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"gradient"})
@@ -87,11 +89,21 @@ class Linear:
         terms, slopes = yield Gradients(state.current, run, terms="decision")
         normals, offsets = self.extended(state, terms, slopes)
         behind = offsets - state.depth[:, None]
-        bowl = Bowl.of(space, self.categories(space, state))
-        fluid = bowl.nearest(normals, behind)
-        solution = self.settled(space, bowl, fluid, normals, behind, run)
-        answer = yield Losses(solution, run, terms=True)
-        answered = state.answered | (answer[:, 0] <= 0)
+        bowls = [Bowl.of(space, self.categories(space, state))]
+        if space.max_changed is not None:
+            offset = (slopes[:, 0] * state.current).sum(dim=1) - terms[:, 0] - state.depth
+            bowls = few_columns(space, bowls[0], slopes[:, 0], offset, run)
+        fluids = [bowl.nearest(normals, behind) for bowl in bowls]
+        solutions = [
+            self.settled(space, bowl, fluid, normals, behind, run) for bowl, fluid in zip(bowls, fluids, strict=True)
+        ]
+        answer = yield Losses(torch.cat(solutions), run.repeat(len(bowls)), terms=True)
+        margin, distance = answer.view(len(bowls), -1, 2).unbind(dim=2)
+        answered = state.answered | (margin <= 0).any(dim=0)
+        # Of several sets of columns the nearest that holds goes on, or the one that lacks least.
+        best = torch.where(margin <= 0, distance, torch.inf).argmin(dim=0)
+        best = torch.where((margin <= 0).any(dim=0), best, margin.argmin(dim=0))
+        fluid, solution = (torch.stack(rows)[best, run] for rows in (fluids, solutions))
         rounded = space.round(solution, run)
         lacking = ((normals @ rounded[:, :, None])[:, :, 0] - offsets).nan_to_num(neginf=0).amax(dim=1).clamp_min(0)
         count = state.round + 1

@@ -9,64 +9,99 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from preimage.feature_space import FeatureSearchSpace
     from preimage_counterfactual.optimizers.nearest import Bowl
 
-__all__ = ["columns_to_keep"]
+__all__ = ["few_columns", "supports"]
+
+_FLAT = 1e-9
+_FAR = 1e6
+"""How far columns without bounds are thought to reach."""
 
 
-def columns_to_keep(bowl: Bowl, normal: Tensor, offset: Tensor, columns: Tensor, count: int) -> Tensor:
-    """Return which floats belong to the `count` columns that are worth moving, bool ``(N, D)``.
-
-    Begins with the nearest point on the plane ``normal · x = offset`` and gives up one column after another, each
-    time the one whose return to the query costs least. Where the rest follows freely, returning coordinate j costs
-    ``d[j]² / V[j, j]``, where V is the covariance within the plane; the rest then moves by ``-V[:, j] d[j] / V[j, j]``
-    and V loses what it knew of j. This is backward elimination in closed form: no gradient, no call of the model.
+def few_columns(space: FeatureSearchSpace, bowl: Bowl, normal: Tensor, offset: Tensor, run: Tensor) -> list[Bowl]:
+    """Return the forms in which only so many columns may move as the space allows, cheapest first; see `supports`.
 
     Arguments:
-        bowl: the forms of the distances; what is fixed in them is given up first.
+        space: knows the limit, and where each query stays in what it does not move.
+        bowl: the forms of the queries `run`.
+        normal: ``(N, D)``.
+        offset: ``(N,)``.
+        run: the queries, ``(N,)``.
+    """
+    assert space.max_changed is not None
+    anchor = space.anchor[run]
+    # A column that is held away from the query has changed already.
+    left = (space.max_changed - space.changed(anchor, run).sum(dim=1)).clamp_min(0)
+    sets = supports(bowl, anchor, normal, offset, space.columns, left)
+    return [bowl.within(free, anchor) for free in sets]
+
+
+def supports(
+    bowl: Bowl, anchor: Tensor, normal: Tensor, offset: Tensor, columns: Tensor, counts: Tensor
+) -> list[Tensor]:
+    """Return sets of columns that are worth moving, each as the floats that belong to them, bool ``(N, D)``.
+
+    Which columns bring a row behind the plane ``normal · x = offset`` cheaply is a matter of the distance, and which
+    bring it there at all is one of their bounds. So columns are given up one after another, always the one whose
+    return costs least; and when k, 2k, 4k and so on are left, those k of them make a set that reach farthest within
+    their bounds. The first set is the cheapest if no bound is met, the last one goes as far as k numbers can.
+
+    Where the rest follows freely, returning coordinate j costs ``d[j]² / V[j, j]``, where V is the covariance within
+    the plane; the rest then moves by ``-V[:, j] d[j] / V[j, j]`` and V loses what it knew of j. This is backward
+    elimination in closed form: no gradient, no call of the model.
+
+    Arguments:
+        bowl: the forms of the distances; what is fixed in them is never moved.
+        anchor: where columns are that do not move, ``(N, D)``.
         normal: ``(N, D)``.
         offset: ``(N,)``.
         columns: the column of each float, ``(D,)``.
-        count: how many columns to keep.
+        counts: how many columns each query may move, k, ``(N,)``.
     """
-    n_runs, width = normal.shape
-    n_columns = int(columns.max()) + 1
+    n_runs = len(normal)
+    n_columns, count = int(columns.max()) + 1, int(counts.max())
+    every = torch.arange(n_runs, device=normal.device)
     held = bowl.lower == bowl.upper
-    reference = torch.where(held, bowl.lower, bowl.bottom())
     covariance, centre = bowl.given(held, torch.where(held, bowl.lower, 0.0))
     covariance = covariance.expand(n_runs, -1, -1)
     along = torch.einsum("nij,nj->ni", covariance, normal)
     height = (along * normal).sum(dim=1).clamp_min(1e-30)
     point = centre - along * (((normal * centre).sum(dim=1) - offset) / height)[:, None]
     within = covariance - along[:, :, None] * along[:, None] / height[:, None, None]
-    step = point - reference
-    kept = torch.zeros(n_runs, n_columns, dtype=torch.bool).index_put(
-        tuple(torch.stack([torch.arange(n_runs).repeat_interleave(width), columns.repeat(n_runs)])),
-        ~held.flatten(),
-        accumulate=True,
-    )
-    every = torch.arange(n_runs)
-    for _ in range(n_columns - count):
+    step = point - anchor
+    room = (torch.where(normal > 0, bowl.lower, bowl.upper) - anchor).clamp(-_FAR, _FAR)
+    reach = torch.zeros(n_runs, n_columns, dtype=normal.dtype).index_add_(1, columns, (-normal * room).clamp_min(0))
+    kept = torch.zeros(n_runs, n_columns, dtype=normal.dtype).index_add_(1, columns, (~held).to(normal)) > 0
+    sets = [_farthest(reach, kept, counts)]
+    for left in range(n_columns - 1, count - 1, -1):
         variance = within.diagonal(dim1=1, dim2=2)
-        cost = torch.where(variance > 1e-9, step.square() / variance.clamp_min(1e-9), torch.where(held, 0.0, torch.inf))
-        by_column = cost.new_zeros(n_runs, n_columns).index_add_(1, columns, cost)
-        by_column = torch.where(kept, by_column, torch.inf)
+        cost = torch.where(
+            variance > _FLAT, step.square() / variance.clamp_min(_FLAT), torch.where(held, 0.0, torch.inf)
+        )
+        by_column = torch.where(kept, torch.zeros_like(reach).index_add_(1, columns, cost), torch.inf)
         worst = by_column.argmin(dim=1)
-        over = (kept.sum(dim=1) > count) & (by_column[every, worst] < torch.inf)
-        if not over.any():
-            break
+        over = (kept.sum(dim=1) > left) & (by_column[every, worst] < torch.inf)
         for place in range(int(torch.bincount(columns).max())):
             float_of = _nth_float(columns, worst, place)
-            valid = over & (float_of >= 0)
             index = float_of.clamp_min(0)
             spread = within[every, :, index]
             own = spread[every, index]
-            usable = valid & (own > 1e-9)
-            factor = torch.where(usable, 1 / own.clamp_min(1e-9), 0.0)
+            usable = over & (float_of >= 0) & (own > _FLAT)
+            factor = torch.where(usable, 1 / own.clamp_min(_FLAT), 0.0)
             step = step - spread * (step[every, index] * factor)[:, None]
             within = within - spread[:, :, None] * spread[:, None] * factor[:, None, None]
         kept[every[over], worst[over]] = False
-    return kept[:, columns] & ~held
+        share = left // max(count, 1)
+        if left == share * count and share.bit_count() == 1:
+            sets.append(_farthest(reach, kept, counts))
+    return [one[:, columns] & ~held for one in reversed(sets)]
+
+
+def _farthest(reach: Tensor, among: Tensor, counts: Tensor) -> Tensor:
+    """Return which columns of a set reach farthest, so many of each query, bool ``(N, C)``."""
+    rank = torch.where(among, reach, -1.0).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    return among & (rank < counts[:, None])
 
 
 def _nth_float(columns: Tensor, column: Tensor, place: int) -> Tensor:
