@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 import dice_ml
@@ -37,9 +38,7 @@ def main(path):
         found = result.cf_examples_list[0].final_cfs_df
         return None if found is None or not len(found) else found[job["columns"]].iloc[0].tolist()
 
-    done = run(job, explain)
-    done["cpu_s"] -= remote.transport
-    (folder / "answers.json").write_text(json.dumps(done, default=float))
+    run(job, folder, explain, remote, f"DiCE {version('dice-ml')}")
 
 
 main(sys.argv[1])

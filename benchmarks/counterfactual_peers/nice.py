@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 # This file would otherwise be what "import nice" finds.
@@ -30,7 +31,8 @@ def main(path):
         frame = frame[job["columns"]].copy()
         for name, levels in codes.items():
             frame[name] = [levels.index(value) for value in frame[name]]
-        return frame.to_numpy(dtype=float)
+        # What pandas hands out may be read-only, and NICE writes into it.
+        return frame.to_numpy(dtype=float, copy=True)
 
     def decoded(rows):
         table = [list(map(float, row)) for row in rows]
@@ -41,7 +43,7 @@ def main(path):
 
     explainer = NICE(
         X_train=coded(train),
-        y_train=train["label"].to_numpy(),
+        y_train=train["label"].to_numpy(copy=True),
         predict_fn=lambda rows: remote.predict_proba(pd.DataFrame(decoded(rows), columns=job["columns"])),
         cat_feat=nominal,
         num_feat=[place for place in range(len(job["columns"])) if place not in nominal],
@@ -53,9 +55,7 @@ def main(path):
         found = explainer.explain(rows[position : position + 1], target_class=[int(job["wanted"][position])])
         return decoded(found)[0]
 
-    done = run(job, explain)
-    done["cpu_s"] -= remote.transport
-    (folder / "answers.json").write_text(json.dumps(done))
+    run(job, folder, explain, remote, f"NICE {version('NICEx')}")
 
 
 main(sys.argv[1])
