@@ -37,6 +37,15 @@ class TestClassLikelihood(ObjectiveSuite):
     component = "class-likelihood"
 
 
+class TestClassLikelihoodThatIsContent(ObjectiveSuite):
+    component = "class-likelihood"
+    options: ClassVar = {"margin": 0.5}
+
+
+class TestTextDistance(ObjectiveSuite):
+    component = "text-distance"
+
+
 class TestDenoising(ObjectiveSuite):
     component = "denoising"
     options: ClassVar = {"n_timesteps": 3, "batch_size": 4}

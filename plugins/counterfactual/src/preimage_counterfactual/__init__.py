@@ -1,4 +1,4 @@
-"""Counterfactual explanations of decisions about rows of a table."""
+"""Counterfactual explanations of decisions about rows of a table, about texts, and about the pictures of prompts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ _HOMES = {
     "CounterfactualExplainer": "explainer",
     "Decision": "decision",
     "Explanation": "explanation",
+    "PromptCounterfactual": "texts.answer",
+    "PromptExplainer": "texts.prompts",
     "TableSpace": "space",
+    "TextCounterfactual": "texts.answer",
+    "TextExplainer": "texts.explainer",
 }
 
 __all__ = [*_HOMES]

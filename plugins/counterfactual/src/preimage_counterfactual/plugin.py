@@ -138,4 +138,14 @@ def provide_optimizers() -> tuple[Component, ...]:
             traits=("space:features",),
             needs=("torch",),
         ),
+        Component(
+            name="word-edits",
+            target="preimage_counterfactual.texts.word_edits:WordEdits",
+            config="preimage_counterfactual.texts.config:WordEditsConfig",
+            api="1.0",
+            summary="Replaces, drops and puts in whole words of a text, one more with each step; needs no gradient.",
+            traits=("space:text", "start:required"),
+            needs=("torch",),
+            cite="arXiv:1907.11932",
+        ),
     )

@@ -1,6 +1,7 @@
 """Which class a classifier gives a text.
 
-For the wanted class ``c`` the loss is ``-log p(c | text)``, in nats; 0 where the classifier is certain of it.
+For the wanted class ``c`` the loss is ``-log p(c | text)``, in nats; 0 where the classifier is certain of it. With a
+margin it is ``max(0, margin - (log p(c | text) - max log p(other | text)))``: what it lacks of leading by that much.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class ClassLikelihood:
     """The negative log-probability of a wanted class.
 
     Arguments:
-        config: which class is wanted, if it is the same for all targets.
+        config: which class is wanted, if it is the same for all targets, and how much of a lead is enough.
         model: the classifier.
         targets: the wanted class of each; if the config names one, what they are is not looked at.
 
@@ -39,6 +40,7 @@ class ClassLikelihood:
 
     def __init__(self, config: ClassLikelihoodConfig, *, model: Classifier, targets: Sequence[Any]) -> None:
         self._model = model
+        self._margin = config.margin
         given = listed(targets, f"labels ({', '.join(model.labels)})")
         wanted = list(given) if config.label is None else [config.label] * len(given)
         self._wanted = torch.tensor([_index(label, model) for label in wanted], device=model.space.device)
@@ -68,7 +70,12 @@ class ClassLikelihood:
 
     def _loss(self, log_probs: Tensor, target: Tensor) -> Tensor:
         """Return the losses, ``(B,)``, of log-probabilities ``(B, C)``."""
-        return -log_probs.gather(1, self._wanted[target][:, None]).squeeze(1)
+        place = self._wanted[target][:, None]
+        wanted = log_probs.gather(1, place).squeeze(1)
+        if self._margin is None:
+            return -wanted
+        others = log_probs.scatter(1, place, -torch.inf).amax(dim=1)
+        return (self._margin + others - wanted).clamp(min=0)
 
 
 def _index(label: Any, model: Classifier) -> int:

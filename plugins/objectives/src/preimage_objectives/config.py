@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import attrs
 from attrs.validators import ge, gt, in_, instance_of, le, optional
 
@@ -11,6 +14,7 @@ __all__ = [
     "DenoisingConfig",
     "FluencyConfig",
     "TargetLikelihoodConfig",
+    "TextDistanceConfig",
     "TextSimilarityConfig",
 ]
 
@@ -70,6 +74,33 @@ class ClassLikelihoodConfig:
         default=None,
         validator=optional(instance_of(str)),
         metadata={"help": "The class for all targets; without it each target is a label."},
+    )
+    margin: float | None = attrs.field(
+        default=None,
+        converter=attrs.converters.optional(float),
+        validator=optional(ge(0.0)),
+        metadata={
+            "help": "Be content when the class leads the likeliest other one by so many nats: the loss is what is "
+            "missing, and 0 from there on. Without it the loss is the negative log-probability, never content."
+        },
+    )
+
+
+@attrs.frozen(kw_only=True)
+class TextDistanceConfig:
+    """Which distance between texts is taken.
+
+    >>> TextDistanceConfig(options={"normalised": False}).distance
+    'edit-distance'
+    """
+
+    distance: str = attrs.field(
+        default="edit-distance",
+        validator=instance_of(str),
+        metadata={"help": "The distance's name; one that asks for a model is given the term's."},
+    )
+    options: Mapping[str, Any] = attrs.field(
+        factory=dict, converter=dict, metadata={"help": "The distance's own options, as JSON on the command line."}
     )
 
 

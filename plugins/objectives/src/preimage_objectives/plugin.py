@@ -66,6 +66,15 @@ def provide_objectives() -> tuple[Component, ...]:
             needs=("torch",),
         ),
         Component(
+            name="text-distance",
+            target="preimage_objectives.distance:TextDistance",
+            config="preimage_objectives.config:TextDistanceConfig",
+            api="1.0",
+            summary="How far a text is from a given one, under any distance between texts.",
+            traits=("space:text", "offers:gradient", "role:text-encoder", "target:text"),
+            needs=("torch",),
+        ),
+        Component(
             name="denoising",
             target="preimage_objectives.denoising:Denoising",
             config="preimage_objectives.config:DenoisingConfig",
