@@ -47,7 +47,7 @@ from scipy import stats
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -75,6 +75,8 @@ OURS: tuple[tuple[str, str, str, dict[str, Any], dict[str, Any]], ...] = (
     ("gradient, joint r=0.9", "counterfactual-gradient", "joint", {"r": 0.9}, {}),
     ("gradient, joint", "counterfactual-gradient", "joint", {}, {}),
     ("gradient, joint by class", "counterfactual-gradient", "joint", {"classes": "shared"}, {}),
+    ("closed form, joint, 5 columns", "counterfactual-linear", "joint", {}, {"max_changed": 5}),
+    ("gradient, joint, 5 columns", "counterfactual-gradient", "joint", {}, {"max_changed": 5}),
     ("black box, l2", "counterfactual-blackbox", "l2", {}, {}),
     ("black box, joint", "counterfactual-blackbox", "joint", {}, {}),
     ("black box, joint by class", "counterfactual-blackbox", "joint", {"classes": "shared"}, {}),
@@ -638,19 +640,22 @@ def equations(results: Results) -> None:
     if results.of("equations"):
         return
     task = tasks("mixed", 100)
-    space = task.space
+    space = TableSpace(task.train)
     level = float(task.train["savings"].quantile(0.9))
-    decision = Decision(None, space, margin=lambda rows: level - np.asarray(rows["savings"], dtype=float))
+    # The savings themselves, as a linear model that the closed form can be had of.
+    savings = make_pipeline(make_column_transformer(("passthrough", ["savings"])), LinearRegression())
+    savings.fit(task.train, task.train["savings"])
+    decision = Decision(savings, space, desired_range=(level, None))
     queries = task.queries[task.queries["savings"] < level]
     kinds = pd.get_dummies(task.train[["job", "home"]], dtype=float).to_numpy()
     design = np.column_stack([task.train["savings"], kinds])
     steps = {}
     for distance in ("joint", "mahalanobis", "l2"):
         # At r near 1 the step starts at the row and not on the way to the mean.
-        options = {"r": 0.999, "shrinkage": 0.0} if distance == "joint" else {}
+        options = {"joint": {"r": 0.999, "shrinkage": 0.0}, "mahalanobis": {"shrinkage": 0.0}, "l2": {}}[distance]
         fitted = catalogue().build("distance", distance, **options)
         fitted.fit(space.data, space=space)
-        optimizer = catalogue().build("optimizer", "counterfactual-blackbox")
+        optimizer = catalogue().build("optimizer", "counterfactual-linear")
         answers = search(decision, fitted, optimizer, queries, vary=NUMBERS)
         moved = answers.table().reset_index(drop=True)[NUMBERS]
         before = queries.iloc[answers.run.numpy()].reset_index(drop=True)[NUMBERS]
@@ -674,7 +679,10 @@ def equations_table(results: Results) -> list[str]:
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     names = ("regression", "joint", "mahalanobis", "l2")
-    return lines + [f"| {one['column']} | " + " | ".join(f"{one[name]:+.3f}" for name in names) + " |" for one in found]
+    return lines + [
+        f"| {one['column']} | " + " | ".join(f"{round(one[name], 3) + 0.0:+.3f}" for name in names) + " |"
+        for one in found
+    ]
 
 
 def aims(results: Results) -> list[str]:
