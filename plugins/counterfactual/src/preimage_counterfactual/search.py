@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -31,7 +32,7 @@ Status = Literal["found", "already", "fixed", "cancelled", "budget", "none"]
 _RESTARTS_PER_ANSWER = 4
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.frozen(eq=False, kw_only=True, slots=False)
 class Answers:
     """What was found for each of Q queries, at most K answers each; the best first.
 
@@ -48,7 +49,8 @@ class Answers:
         miss_margins: how much each of those lacks, ``(Q,)``; infinite where every row asked about was an answer.
         status: of each query: ``found``; ``already`` decided as wanted; ``fixed``, nothing may change; ``cancelled``;
             ``budget``, it ended before there was an answer; ``none``, the search ended and found none.
-        spent: what each query has cost; seconds are shared.
+        rows_asked: of each query: rows whose values were asked for, rows through the model forward and backward,
+            ``(Q, 3)``.
         steps: how many steps the search made.
         seconds: how long it took altogether.
     """
@@ -63,7 +65,7 @@ class Answers:
     misses: Tensor
     miss_margins: Tensor
     status: tuple[Status, ...]
-    spent: tuple[Spent, ...]
+    rows_asked: Tensor
     steps: int
     seconds: float
 
@@ -76,6 +78,12 @@ class Answers:
     def run(self) -> Tensor:
         """Which query each answer belongs to, in the order of `table`."""
         return self.valid.nonzero()[:, 0]
+
+    @cached_property
+    def spent(self) -> tuple[Spent, ...]:
+        """What each query has cost; seconds are shared."""
+        asked = self.rows_asked.tolist()
+        return tuple(Spent(values, forward, backward, self.seconds) for values, forward, backward in asked)
 
     def table(self) -> Any:
         """Return all answers as a table like the queries', query by query; `run` says whose they are."""
@@ -224,14 +232,12 @@ def _answers(
     misses = runs.miss.view(n_queries, times, -1)[torch.arange(n_queries), nearest]
     valid = distances < torch.inf
     rows = torch.where(valid[:, :, None], rows, reach.reference[:, None])
-    fixed = ~reach.free.any(dim=1)
-    facts = zip(valid.any(dim=1).tolist(), (wanted.margin <= 0).tolist(), fixed.tolist(), strict=True)
-    status = tuple(_status(*known, runs.stop_reason[query * times]) for query, known in enumerate(facts))
-    counts = [total.view(n_queries, times).sum(dim=1) for total in (runs.candidates, runs.forward, runs.backward)]
-    spent = tuple(
-        Spent(candidates, forward, backward, runs.seconds)
-        for candidates, forward, backward in torch.stack(counts, dim=1).tolist()
-    )
+    status: list[Status] = ["found"] * n_queries
+    already = wanted.margin <= 0
+    for query in (already | ~valid.any(dim=1)).nonzero().flatten().tolist():
+        fixed = not bool(reach.free[query].any())
+        status[query] = _unanswered(bool(already[query]), fixed, runs.stop_reason[query * times])
+    counts = torch.stack([runs.candidates, runs.forward, runs.backward], dim=1)
     return Answers(
         reach=reach,
         decision=decision,
@@ -242,18 +248,16 @@ def _answers(
         margins=margins,
         misses=misses,
         miss_margins=lacks,
-        status=status,
-        spent=spent,
+        status=tuple(status),
+        rows_asked=counts.view(n_queries, times, 3).sum(dim=1),
         steps=runs.step,
         seconds=runs.seconds,
     )
 
 
-def _status(found: bool, already: bool, fixed: bool, stopped: str) -> Status:
+def _unanswered(already: bool, fixed: bool, stopped: str) -> Status:
     if already:
         return "already"
-    if found:
-        return "found"
     if fixed:
         return "fixed"
     if stopped == "cancelled":

@@ -299,7 +299,7 @@ class TableSpace:
             gaps = (
                 sum(value is None or value != value for value in values.tolist())
                 if values.dtype == object
-                else int(np.isnan(values).sum())
+                else int(np.count_nonzero(np.isnan(values)))
                 if values.dtype.kind == "f"
                 else 0
             )

@@ -99,14 +99,16 @@ class Linear:
         ]
         answer = yield Losses(torch.cat(solutions), run.repeat(len(bowls)), terms=True)
         margin, distance = answer.view(len(bowls), -1, 2).unbind(dim=2)
-        answered = state.answered | (margin <= 0).any(dim=0)
+        holds, count = (margin <= 0).any(dim=0), state.round + 1
+        answered = state.answered | holds
+        if answered.all():
+            return attrs.evolve(state, current=fluids[0], answered=answered, round=count, done=True)
         # Of several sets of columns the nearest that holds goes on, or the one that lacks least.
-        best = torch.where(margin <= 0, distance, torch.inf).argmin(dim=0)
-        best = torch.where((margin <= 0).any(dim=0), best, margin.argmin(dim=0))
+        nearest = torch.where(margin <= 0, distance, torch.inf).argmin(dim=0)
+        best = torch.where(holds, nearest, margin.argmin(dim=0))
         fluid, solution = (torch.stack(rows)[best, run] for rows in (fluids, solutions))
         rounded = space.round(solution, run)
         lacking = ((normals @ rounded[:, :, None])[:, :, 0] - offsets).nan_to_num(neginf=0).amax(dim=1).clamp_min(0)
-        count = state.round + 1
         return LinearState(
             current=fluid,
             normals=normals,
@@ -114,7 +116,7 @@ class Linear:
             depth=state.depth + torch.where(answered, 0.0, lacking),
             answered=answered,
             round=count,
-            done=count >= self.config.rounds or bool(answered.all()),
+            done=count >= self.config.rounds,
         )
 
     def extended(self, state: LinearState, terms: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
