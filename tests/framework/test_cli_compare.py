@@ -74,6 +74,15 @@ def test_what_is_measured_can_be_chosen(capsys):
     assert "held-out-similarity" not in record.measures
 
 
+def test_no_distance_need_be_measured(capsys):
+    """None of them, instead of those that the pictures suggest."""
+    options = [f"--measure-{name}=none" for name in ("generator", "held-out", "language-model", "distances")]
+    assert main(["compare", *BASE[:-1], *options, "--quiet"]) == 0
+    record, _ = Store.open("study").records()
+
+    assert {name for name in record.measures if not name.startswith("truth:")} == {"similarity", "text-similarity"}
+
+
 def test_a_run_that_fails_is_told(capsys, monkeypatch):
     """The exit code says so, the last line of the traceback what it was, and the third line what to do."""
     assert main(["compare", *BASE[:-1], "--measure-held-out", "miniworld:nothing", "--measure-generator", "none"]) == 1

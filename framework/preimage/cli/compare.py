@@ -28,6 +28,7 @@ _LINE_EVERY = 10.0
 """Seconds between two lines of progress where there is no bar."""
 
 _MEASURE = "measure_"
+_NONE: dict[str, tuple[str, ...]] = {"measure_distances": (), "measure_generator_options": ()}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -133,8 +134,8 @@ def _folder(arguments: argparse.Namespace) -> Path:
 def _described(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the arguments of `Study`."""
     measures = {
-        # As a text it would be the name of a model.
-        name.removeprefix(_MEASURE): None if value.lower() == "none" else value
+        # As a text it would be the name of a model or of a distance.
+        name.removeprefix(_MEASURE): _NONE.get(name) if value.lower() == "none" else value
         for name, value in vars(arguments).items()
         if name.startswith(_MEASURE) and value is not None
     }
