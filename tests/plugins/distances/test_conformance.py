@@ -56,5 +56,9 @@ class TestFrechetDistance(DistanceSuite):
     component = "fid"
 
 
+class TestPictureAttributes(DistanceSuite):
+    component = "picture-attributes"
+
+
 class TestSceneAttributes(DistanceSuite):
     component = "scene-attributes"

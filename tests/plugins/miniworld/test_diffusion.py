@@ -94,7 +94,7 @@ def test_the_classifier_knows_held_out_scenes():
 
 def test_the_classifier_says_which_attribute_is_wrong():
     """Pictures compared with scenes that differ in one attribute are wrong in that one alone."""
-    from preimage_miniworld.training.attributes import attributes_right, load_attributes
+    from preimage_miniworld.attributes import attributes_right, load_attributes
 
     examples = held_out(20, objects=1)
     pictures = np.stack([np.asarray(picture) for _, picture, _ in examples])

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from preimage_miniworld.labels import CLASSES, labels_of
 from preimage_miniworld.parser import attributes_of, parse
 from preimage_miniworld.scene import sample_scene
-from preimage_miniworld.training.labels import CLASSES, labels_of
 from preimage_miniworld.training.noise import short_prompt, training_text
 from preimage_miniworld.training.pool import sibling
 

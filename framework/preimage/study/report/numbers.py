@@ -27,6 +27,7 @@ _IN_WHAT = (
     "image-similarity/fresh",
     "held-out-similarity",
     "scene-attributes",
+    "picture-attributes/shared",
     "text-similarity",
 )
 """The measures in which each method is set against the captioner."""

@@ -1,11 +1,11 @@
-"""The options of the loader and of the distance."""
+"""The options of the loader and of the distances."""
 
 from __future__ import annotations
 
 import attrs
 from attrs.validators import ge, instance_of
 
-__all__ = ["MiniworldConfig", "SceneAttributesConfig"]
+__all__ = ["MiniworldConfig", "PictureAttributesConfig", "SceneAttributesConfig"]
 
 
 @attrs.frozen(kw_only=True)
@@ -28,3 +28,8 @@ class MiniworldConfig:
 @attrs.frozen(kw_only=True)
 class SceneAttributesConfig:
     """How the attributes of scenes are compared."""
+
+
+@attrs.frozen(kw_only=True)
+class PictureAttributesConfig:
+    """How the attributes of pictures are compared."""

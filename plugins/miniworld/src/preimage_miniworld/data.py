@@ -25,7 +25,16 @@ MEASURES: Mapping[str, object] = MappingProxyType(
         "text_encoder": "miniworld:sentence",
         "language_model": "miniworld:llama",
         "generator": "miniworld:sd",
-        "distances": ("scene-attributes", "token-f1", "exact-match", "edit-distance", "ssim", "kid", "fid"),
+        "distances": (
+            "scene-attributes",
+            "picture-attributes",
+            "token-f1",
+            "exact-match",
+            "edit-distance",
+            "ssim",
+            "kid",
+            "fid",
+        ),
     }
 )
 """What is measured on pictures of this world: searches go by ``miniworld:clip`` and have seen none of the others."""

@@ -34,7 +34,7 @@ def provide_models() -> tuple[Component, ...]:
 
 @hookimpl
 def provide_distances() -> tuple[Component, ...]:
-    """Return the record of the distance that the truth makes possible."""
+    """Return the records of the distances that the truth makes possible."""
     return (
         Component(
             name="scene-attributes",
@@ -43,6 +43,15 @@ def provide_distances() -> tuple[Component, ...]:
             api="1.0",
             summary="Which share of the attributes that a true caption names another text does not name.",
             traits=("domain:text", "complement:attributes recovered"),
+            needs=("torch",),
+        ),
+        Component(
+            name="picture-attributes",
+            target="preimage_miniworld.distance:PictureAttributes",
+            config="preimage_miniworld.config:PictureAttributesConfig",
+            api="1.0",
+            summary="Which share of what a picture shows another picture does not show, judged by a small classifier.",
+            traits=("domain:image", "complement:attributes shown"),
             needs=("torch",),
         ),
     )

@@ -1,4 +1,4 @@
-"""The attribute classifier: a small convolutional network that says what a picture of the world shows.
+"""Trains the classifier of pictures.
 
 It judges generated pictures, so it learns from rendered ones only; noise, blur and shifts of brightness
 keep it from trusting details that a decoder does not draw.
@@ -9,24 +9,16 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from preimage_miniworld.scene import Scene
-from preimage_miniworld.training.autoencoder import pixels
-from preimage_miniworld.training.labels import CLASSES, labels_of
+from preimage_miniworld.attributes import new_classifier, pixels
+from preimage_miniworld.labels import CLASSES
 from preimage_miniworld.training.pool import load_pool
 from preimage_miniworld.training.tokenizer import prose_words
 from preimage_miniworld.training.trainer import Schedule, train
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
-__all__ = ["NAMES", "AttributeTraining", "attributes_right", "load_attributes", "recognised", "train_attributes"]
-
-NAMES = ("colour", "shape", "texture", "size", "mood")
-"""What is said of each object, in the order of the labels."""
-
-_CHANNELS = (24, 48, 64, 96)
-_SIDE = 4
+__all__ = ["AttributeTraining", "train_attributes"]
 
 
 @frozen(kw_only=True)
@@ -39,19 +31,6 @@ class AttributeTraining(Schedule):
     batch: int = 64
     learning_rate: float = 2e-3
     warm_up: int = 50
-
-
-def new_classifier() -> "torch.nn.Module":
-    """Build an untrained classifier of pictures (B, 3, 64, 64) between -1 and 1, whose answer is (B, sum(CLASSES))."""
-    from torch import nn
-
-    layers: list[nn.Module] = []
-    before = 3
-    for channels in _CHANNELS:
-        layers += [nn.Conv2d(before, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()]
-        layers += [nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()]
-        before = channels
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(before * _SIDE**2, sum(CLASSES)))
 
 
 def train_attributes(path: Path, build: Path, settings: AttributeTraining) -> None:
@@ -88,50 +67,6 @@ def train_attributes(path: Path, build: Path, settings: AttributeTraining) -> No
     weights = {name: value.half() if value.ndim > 1 else value for name, value in classifier.state_dict().items()}
     save_file({name: value.contiguous() for name, value in weights.items()}, path)
     path.chmod(0o644)
-
-
-def load_attributes(path: Path) -> "torch.nn.Module":
-    """Load the classifier from its file in single precision, ready for use."""
-    from safetensors.torch import load_file
-
-    classifier = new_classifier()
-    classifier.load_state_dict(load_file(path))
-    return classifier.float().eval().requires_grad_(requires_grad=False)
-
-
-def recognised(classifier: "torch.nn.Module", images: "np.ndarray") -> "torch.Tensor":
-    """Return the labels that pictures (N, 64, 64, 3) uint8 seem to have, (N, K) as `labels_of` orders them."""
-    import torch
-
-    with torch.no_grad():
-        answers = classifier(pixels(images)).split(CLASSES, 1)
-    return torch.stack([said.argmax(1) for said in answers], 1)
-
-
-def attributes_right(classifier: "torch.nn.Module", images: "np.ndarray", scenes: list[Scene]) -> dict[str, float]:
-    """Compare what pictures seem to show with the scenes they were made for.
-
-    Args:
-        classifier: Who judges.
-        images: (N, 64, 64, 3) uint8.
-        scenes: N scenes.
-
-    Returns:
-        Percentages by attribute, averaged over objects where a scene has two; ``relation`` says whether the
-        number of objects and the axis they stand on are right, ``all`` whether everything is.
-    """
-    import torch
-
-    truth = torch.tensor([labels_of(scene) for scene in scenes])
-    right = (recognised(classifier, images) == truth).float()
-    first, second = right[:, :5], right[:, 5:10]
-    twice = torch.tensor([len(scene.objects) == 2 for scene in scenes])
-    each = torch.cat([first, second[twice]])
-    found = {name: 100 * each[:, index].mean().item() for index, name in enumerate(NAMES)}
-    found["background"] = 100 * right[:, 11].mean().item()
-    found["relation"] = 100 * right[:, 10].mean().item()
-    found["all"] = 100 * right.min(1).values.mean().item()
-    return found
 
 
 def _worn(pictures: "torch.Tensor", generator: "torch.Generator") -> "torch.Tensor":

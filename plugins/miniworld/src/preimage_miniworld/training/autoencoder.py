@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from preimage_miniworld.attributes import pixels
 from preimage_miniworld.training.trainer import Schedule, train
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-__all__ = ["AutoencoderTraining", "DecoderTraining", "encoded", "pixels", "train_autoencoder", "train_decoder"]
+__all__ = ["AutoencoderTraining", "DecoderTraining", "encoded", "train_autoencoder", "train_decoder"]
 
 
 @frozen(kw_only=True)
@@ -183,10 +184,3 @@ def encoded(autoencoder: Any, images: "np.ndarray", batch: int = 50) -> "torch.T
     with torch.no_grad():
         starts = range(0, len(images), batch)
         return torch.cat([autoencoder.encode(pixels(images[at : at + batch])).latent_dist.mode() for at in starts])
-
-
-def pixels(images: "np.ndarray") -> "torch.Tensor":
-    """Turn pictures (N, 64, 64, 3) uint8 into (N, 3, 64, 64) between -1 and 1."""
-    import torch
-
-    return torch.tensor(images).permute(0, 3, 1, 2).float() / 127.5 - 1.0

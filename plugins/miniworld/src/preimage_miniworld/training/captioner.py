@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 
 from preimage_miniworld.captions import caption
+from preimage_miniworld.labels import CLASSES
 from preimage_miniworld.parser import parse
 from preimage_miniworld.render import IMAGE_SIZE
 from preimage_miniworld.scene import COLOURS, Scene
 from preimage_miniworld.training.contrast import altered_pictures, draw_pairs
 from preimage_miniworld.training.judge import waves
-from preimage_miniworld.training.labels import CLASSES
 from preimage_miniworld.training.pool import load_pool, paired_scenes
 from preimage_miniworld.training.saving import save_model
 from preimage_miniworld.training.tokenizer import prose_words

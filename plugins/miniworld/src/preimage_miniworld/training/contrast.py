@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from preimage_miniworld.labels import CLASSES
 from preimage_miniworld.render import IMAGE_SIZE
-from preimage_miniworld.training.labels import CLASSES
 
 if TYPE_CHECKING:
     import torch

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from preimage_miniworld.attributes import attributes_right, load_attributes
 from preimage_miniworld.data import held_out
-from preimage_miniworld.training.attributes import attributes_right, load_attributes
 from preimage_miniworld.training.autoencoder import (
     AutoencoderTraining,
     DecoderTraining,

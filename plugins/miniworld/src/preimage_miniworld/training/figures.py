@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from preimage_miniworld.attributes import attributes_right, load_attributes
 from preimage_miniworld.captions import caption
 from preimage_miniworld.data import held_out
 from preimage_miniworld.parser import parse, recovered
 from preimage_miniworld.scene import Scene, sample_scenes
-from preimage_miniworld.training.attributes import attributes_right, load_attributes
 from preimage_miniworld.training.entropy import caption_entropy, scene_entropy
 from preimage_miniworld.training.mood import LABELS, mood_of
 from preimage_miniworld.training.noise import short_prompt, with_junk

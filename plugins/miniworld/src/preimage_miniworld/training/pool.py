@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
+from preimage_miniworld.labels import labels_of
 from preimage_miniworld.scene import (
     BACKGROUNDS,
     COLOURS,
@@ -25,7 +26,6 @@ from preimage_miniworld.scene import (
     Scene,
     sample_scenes,
 )
-from preimage_miniworld.training.labels import labels_of
 from preimage_miniworld.training.noise import training_text
 
 if TYPE_CHECKING:
