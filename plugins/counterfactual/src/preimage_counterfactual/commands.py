@@ -1,4 +1,4 @@
-"""``preimage explain``: what would have been decided otherwise, for rows of a table."""
+"""``preimage explain``: what would have been decided otherwise, for rows of a table, texts and prompts."""
 
 from __future__ import annotations
 
@@ -14,38 +14,68 @@ from preimage.errors import InputError
 
 __all__ = ["main"]
 
+_OF_TABLES: dict[str, Any] = {
+    "row": None,
+    "all": False,
+    "drop": [],
+    "immutable": [],
+    "vary": None,
+    "range": [],
+    "count": 1,
+    "max_changed": None,
+    "report": None,
+    "out": None,
+    "trust_model": False,
+}
+_OF_PROMPTS: dict[str, Any] = {"judge": None, "instead_of": [], "seeds": None, "steps": None, "pictures": None}
+_OF_WORDS: dict[str, Any] = {"language_model": None, "like": None}
+"""Options that go with one kind of input alone, with their defaults."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out ``preimage explain ARGUMENTS`` and return the exit code.
 
     Returns:
-        0, or 1 when a row has no answer.
+        0, or 1 when a row, text or prompt has no answer.
 
     Raises:
         PreimageError: the table, the model or an option cannot be used.
     """
     parser = Parser(
         prog="preimage explain",
-        description="Find the nearest rows that a model decides otherwise. Every answer has been put to the model as "
-        "it is printed.",
+        description="Find the nearest rows of a table, the nearest text, or the nearest prompt, that a model decides "
+        "otherwise. Every answer has been put to the model as it is printed.",
     )
     parser.add_argument(
-        "table", metavar="TABLE", help="a CSV or Parquet file: the rows to explain, and what rows are like"
+        "table",
+        metavar="TABLE",
+        nargs="?",
+        help="a CSV or Parquet file: the rows to explain, and what rows are like",
+    )
+    parser.add_argument(
+        "--text", action="append", metavar="TEXT", help="a text to explain instead; several times for more"
+    )
+    parser.add_argument(
+        "--prompt", action="append", metavar="PROMPT", help="a prompt whose pictures to explain; several times for more"
     )
     parser.add_argument(
         "--model",
         required=True,
         metavar="FILE|MODULE:NAME",
-        help="a .skops file, a .joblib or .pkl file (with --trust-model), or what a Python module holds",
+        help="a .skops file, a .joblib or .pkl file (with --trust-model), or what a Python module holds; for texts a "
+        "classifier, such as hf:./sentiment, for prompts a generator, such as sd:./diffusion",
     )
     parser.add_argument("--trust-model", action="store_true", help="open a pickle, which runs whatever code it holds")
-    which = parser.add_mutually_exclusive_group(required=True)
+    which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--row", type=int, action="append", metavar="N", help="a row, counted from 0; several times for more"
     )
     which.add_argument("--all", action="store_true", help="every row of the table")
     parser.add_argument(
-        "--target", default="opposite", metavar="CLASS", help="what shall be decided (default: opposite)"
+        "--target",
+        default="opposite",
+        metavar="CLASS",
+        help="what shall be decided (default: opposite); for prompts what the pictures shall show, described",
     )
     parser.add_argument(
         "--drop",
@@ -59,9 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--vary", action="append", metavar="COLUMN", help="a column that may change; only these, where given"
     )
     parser.add_argument("--range", action="append", default=[], metavar="COLUMN=LOW:HIGH", help="bounds of a number")
-    parser.add_argument("--distance", default="joint", metavar="NAME", help="which distance (default: joint)")
     parser.add_argument(
-        "--method", default="auto", metavar="NAME", help="which search (default: the fastest that fits)"
+        "--distance", metavar="NAME", help="which distance (default: joint; of texts: edit-distance, in words)"
+    )
+    parser.add_argument(
+        "--method", metavar="NAME", help="which search (default: the fastest that fits; of texts: word-edits)"
     )
     parser.add_argument(
         "-o", "--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the method"
@@ -72,7 +104,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", metavar="FILE", help="write an HTML page that needs nothing else")
     parser.add_argument("--out", metavar="FILE", help="write all answers as a CSV table")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    return _explain(parser.parse_args(arguments))
+    words = parser.add_argument_group("texts and prompts")
+    words.add_argument("--language-model", metavar="MODEL", help="says which words are plausible, such as hf:gpt2")
+    words.add_argument(
+        "--like", metavar="FILE", help="texts whose words may be put in: a text a line, or JSON lines with a 'text'"
+    )
+    pictures = parser.add_argument_group("prompts")
+    pictures.add_argument(
+        "--judge", metavar="MODEL", help="tells pictures apart by descriptions, such as open_clip:ViT-B-32/openai"
+    )
+    pictures.add_argument(
+        "--instead-of",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="a description of what they show now; several times for more that --target is told apart from",
+    )
+    pictures.add_argument("--seeds", type=int, nargs="+", metavar="N", help="of the pictures (default: 0 1)")
+    pictures.add_argument("--steps", type=int, metavar="N", help="denoising steps of a picture")
+    pictures.add_argument("--pictures", metavar="FOLDER", help="write the pictures before and after")
+    return _dispatch(parser.parse_args(arguments))
+
+
+def _dispatch(arguments: argparse.Namespace) -> int:
+    """Explain what the command line gives: a table, texts or prompts."""
+    given = [name for name in ("table", "text", "prompt") if getattr(arguments, name)]
+    if len(given) != 1:
+        message = (
+            f"{' and '.join(given) or 'Nothing'} is given to explain: give one of a TABLE with --row or --all, "
+            "--text TEXT, or --prompt PROMPT."
+        )
+        raise UsageError(message)
+    (kind,) = given
+    foreign = {"table": _OF_PROMPTS | _OF_WORDS, "text": _OF_TABLES | _OF_PROMPTS, "prompt": _OF_TABLES}[kind]
+    for name, default in foreign.items():
+        if getattr(arguments, name) != default:
+            message = f"--{name.replace('_', '-')} does not go with a {kind}: leave it out."
+            raise UsageError(message)
+    if kind == "table":
+        if arguments.row is None and not arguments.all:
+            message = "One of --row N and --all is needed, to say which rows of the table to explain."
+            raise UsageError(message)
+        return _explain(arguments)
+    from preimage_counterfactual.texts.command import explain_prompt, explain_texts
+
+    if kind == "text":
+        return explain_texts(arguments)
+    if arguments.judge is None or not arguments.instead_of or arguments.target == "opposite":
+        message = (
+            "A prompt needs --target 'a blue star', --instead-of 'a red star', and --judge, the encoder that tells "
+            "pictures of the one from pictures of the other."
+        )
+        raise UsageError(message)
+    arguments.seeds = arguments.seeds or [0, 1]
+    return explain_prompt(arguments)
 
 
 def _explain(arguments: argparse.Namespace) -> int:
@@ -87,8 +172,8 @@ def _explain(arguments: argparse.Namespace) -> int:
         raise UsageError(message)
     explainer = CounterfactualExplainer(
         load_model(arguments.model, trust=arguments.trust_model),
-        distance=arguments.distance,
-        method=arguments.method,
+        distance=arguments.distance or "joint",
+        method=arguments.method or "auto",
         method_options=dict(named_value(text, "-o", "rounds=20") for text in arguments.option),
         columns={"immutable": arguments.immutable},
         random_state=arguments.seed,
