@@ -11,9 +11,11 @@ import attrs
 from preimage import catalogue
 from preimage.device import resolve_device
 from preimage.errors import InputError
+from preimage.search_space import SearchSpace
 from preimage_counterfactual.texts.answer import PromptCounterfactual
 from preimage_counterfactual.texts.explainer import TextExplainer
 from preimage_counterfactual.texts.judging import DescriptionClassifier, nats_of
+from preimage_counterfactual.texts.word_edits import whole_words
 from preimage_counterfactual.texts.wording import WordChange, changed, words_in
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["PromptExplainer"]
 
 _MARGINS = (0.1, 1.0, 3.0, 6.0)
+"""By how many nats the text itself has to be decided as wanted, search after search; the last one for the rest."""
 
 
 @attrs.frozen(eq=False)
@@ -42,15 +45,15 @@ class PromptExplainer:
 
     A picture is decided by which of several descriptions it is nearest to in an encoder's space. Drawing is dear, so
     the search runs on texts alone: the encoder says which description a prompt is nearest to (`TextExplainer`). What it
-    finds is drawn. Where the pictures do not follow, the next search has to be more certain; where they do, each
-    changed word is put back if they still follow without it.
+    finds is drawn. Where the pictures do not follow, the next search has to do without the words that it put in, and to
+    be more certain; where they do, each changed word is put back if they still follow without it.
 
     Arguments:
         generator: a generator of pictures, or a reference to one, such as ``"miniworld:sd"``.
         judge: an encoder of pictures and texts, or a reference to one, such as ``"miniworld:clip"``.
         seeds: of the pictures of each prompt.
         agreement: the share of these pictures that has to be decided as wanted.
-        margins: by how many nats the text itself has to be decided as wanted, search after search.
+        tries: how many prompts are searched for and drawn, at most.
         language_model: says what is plausible; without one only the number of edits counts.
         generator_options: of a generator given by name, such as ``{"steps": 10}``.
         device: where models are loaded.
@@ -68,16 +71,16 @@ class PromptExplainer:
         judge: str | ImageTextEncoder,
         seeds: Sequence[int] = (0, 1),
         agreement: float = 1.0,
-        margins: Sequence[float] = _MARGINS,
+        tries: int = 6,
         language_model: str | LanguageModel | None = None,
         generator_options: Mapping[str, Any] | None = None,
         device: str | None = None,
         **options: Any,
     ) -> None:
-        if not seeds or not 0 < agreement <= 1:
+        if not seeds or not 0 < agreement <= 1 or tries < 1:
             message = (
-                f"There are {len(seeds)} seeds and the agreement is {agreement}: give at least one seed, and a share "
-                "of the pictures above 0 and up to 1."
+                f"There are {len(seeds)} seeds, the agreement is {agreement} and tries is {tries}: give at least one "
+                "seed and one try, and a share of the pictures above 0 and up to 1."
             )
             raise InputError(message)
         self.device = device
@@ -86,7 +89,7 @@ class PromptExplainer:
         self.language_model = None if language_model is None else self._model(language_model, "language-model")
         self.seeds = tuple(seeds)
         self.agreement = agreement
-        self.margins = tuple(margins)
+        self.tries = tries
         self.options = options
         self.words_: tuple[str, ...] = ()
 
@@ -139,13 +142,17 @@ class PromptExplainer:
         explainer = self._explainer(wanted, classifier)
         drawn: dict[str, _Drawn] = {}
         calls = 0
-        for margin in self.margins:
-            found = explainer.nearest(prompt, wanted, margin)
+        for number in range(self.tries):
+            found = explainer.nearest(prompt, wanted, _MARGINS[min(number, len(_MARGINS) - 1)])
             calls += found.calls
             if found.changes and found.text not in drawn:
                 drawn[found.text] = self._drawn(prompt, found.changes, classifier)
                 if drawn[found.text].share >= self.agreement:
                     break
+            failed = {change.after.lower() for change in found.changes}
+            explainer.words_ = tuple(word for word in explainer.words_ if word not in failed)
+            if not explainer.words_:
+                break
         best = max(drawn.values(), key=lambda one: one.share, default=None)
         if best is not None and best.share >= self.agreement:
             best = self._taken_back(prompt, best, classifier, drawn)
@@ -203,7 +210,8 @@ class PromptExplainer:
     def _explainer(self, wanted: str, classifier: DescriptionClassifier) -> TextExplainer:
         explainer = TextExplainer(classifier, language_model=self.language_model, device=self.device, **self.options)
         own = [word.lower() for word in words_in(wanted)]
-        explainer.words_ = tuple(dict.fromkeys([*own, *self.words_])) if self.words_ else ()
+        known = self.words_ or whole_words(SearchSpace(self.judge.space))
+        explainer.words_ = tuple(dict.fromkeys([*own, *known]))
         return explainer
 
     def _nats(self, text: str) -> float | None:
