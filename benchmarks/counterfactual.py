@@ -75,7 +75,6 @@ OURS: tuple[tuple[str, str, str, dict[str, Any], dict[str, Any]], ...] = (
     ("gradient, joint r=0.9", "counterfactual-gradient", "joint", {"r": 0.9}, {}),
     ("gradient, joint", "counterfactual-gradient", "joint", {}, {}),
     ("gradient, joint by class", "counterfactual-gradient", "joint", {"classes": "shared"}, {}),
-    ("closed form, joint, 5 columns", "counterfactual-linear", "joint", {}, {"max_changed": 5}),
     ("gradient, joint, 5 columns", "counterfactual-gradient", "joint", {}, {"max_changed": 5}),
     ("black box, l2", "counterfactual-blackbox", "l2", {}, {}),
     ("black box, joint", "counterfactual-blackbox", "joint", {}, {}),

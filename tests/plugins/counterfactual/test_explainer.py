@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from sklearn.exceptions import NotFittedError
 
 from preimage.errors import InputError, UnknownNameError
 from preimage_counterfactual import CounterfactualExplainer, Explanation
+from preimage_counterfactual.rescue import completed
 
 LIMITS = {"immutable": ["sex", "age"], "change": {"education": "increase"}}
 
@@ -123,6 +125,52 @@ def test_what_follows_is_not_said_to_change_alone(task, mixed_table):
         "Changing income alone" in line or "Changing savings alone" in line for lines in said for line in lines
     )
     assert not any("1 smaller changes" in line for lines in said for line in lines)
+
+
+class FindsNothing:
+    """A search that asks the model about nothing."""
+
+    requires = frozenset()
+    rowwise = True
+    State = SimpleNamespace
+
+    def start(self, space, rng, initial):
+        return SimpleNamespace(done=True)
+
+
+@pytest.mark.parametrize(
+    "as_given", [lambda rows: pd.DataFrame(rows).add_prefix("c"), np.asarray], ids=["pandas", "numpy"]
+)
+def test_rows_that_the_fast_search_has_no_answer_to_are_searched_again(task, as_given):
+    """Each with its own class and range; a method that was asked for by name stays alone."""
+    one = task("breast_cancer", "logistic")
+    table = as_given(one.queries)
+    wanted = [1 - label for label in one.model.predict(one.queries[:4])]
+    ranges = [{}, {}, {"c0" if hasattr(table, "columns") else 0: (None, 20)}, {}]
+    for method, found in (("auto", True), ("linear", False)):
+        explainer = CounterfactualExplainer(one.model, method=method).fit(table)
+        explainer.optimizer_ = FindsNothing()
+        explanation = explainer.explain(table[:4], desired_class=wanted, permitted_range=ranges)
+
+        assert explanation.found.tolist() == [found] * 4
+        assert explanation.method == ("linear, then blackbox" if found else "linear")
+        assert [answer.decision for row in explanation for answer in row.counterfactuals] == (wanted if found else [])
+
+
+def test_a_second_search_fills_the_places_of_the_first(task, mixed_table):
+    """Answers that were found stay; what both have cost is added up."""
+    one = task("mixed", "forest")
+    explainer = CounterfactualExplainer(one.model).fit(mixed_table()[0])
+    first = explainer.explain(one.queries.head(4)).answers
+    second = explainer.explain(one.queries.iloc[[1, 3]], features_to_vary=["income", "savings"]).answers
+    both = completed(first, second, [1, 3])
+
+    assert both.rows[[0, 2]].equal(first.rows[[0, 2]])
+    assert both.distances[[1, 3]].equal(second.distances)
+    assert both.status == (first.status[0], second.status[0], first.status[2], second.status[1])
+    assert both.spent[1].forward == first.spent[1].forward + second.spent[0].forward
+    assert {spent.seconds for spent in both.spent} == {first.seconds + second.seconds} == {both.seconds}
+    assert (both.miss_margins <= first.miss_margins).all()
 
 
 def test_torch_modules_and_functions_are_models_too():

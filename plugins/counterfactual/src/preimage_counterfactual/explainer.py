@@ -13,6 +13,7 @@ from preimage.budget import Budget
 from preimage.errors import InputError
 from preimage_counterfactual.decision import Decision
 from preimage_counterfactual.explanation import Explanation
+from preimage_counterfactual.rescue import completed, lost, picked, some_rows
 from preimage_counterfactual.search import search
 from preimage_counterfactual.space import TableSpace
 from preimage_counterfactual.tables import read_table
@@ -20,9 +21,12 @@ from preimage_counterfactual.tables import read_table
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from preimage_counterfactual.search import Answers
+
 __all__ = ["CounterfactualExplainer"]
 
 _PREFIX = "counterfactual-"
+_FALLBACK = "blackbox"
 
 
 class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -36,7 +40,8 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
         distance: between rows: a name, such as ``joint``, ``mahalanobis``, ``l2`` or ``gower``, or a distance.
         distance_options: of a distance given by name.
         method: how to search: ``gradient``, ``linear``, ``blackbox``, ``evolution``, ``draw`` or any other optimizer
-            of features; ``auto`` takes the fastest that fits the model and the distance.
+            of features; ``auto`` takes the fastest that fits the model and the distance, and ``blackbox`` for the rows
+            that it has found nothing for.
         method_options: of a method given by name.
         threshold: the probability that the desired class must reach; without it, it must be the likeliest.
         desired_range: for regressions, ``(least, greatest)``.
@@ -146,20 +151,32 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
             NotFittedError: the explainer knows no rows yet.
         """
         self._require_fitted()
-        answers = search(
-            self.decision_,
-            self.distance_,
-            self.optimizer_,
-            X,
-            desired=desired_class,
-            ranges=permitted_range,
-            vary=features_to_vary,
-            max_changed=max_changed,
-            count=total_cfs,
-            budget=None if self.max_seconds is None else Budget(max_seconds=self.max_seconds),
-            seed=self.random_state,
-        )
-        return Explanation(answers, self.distance_, read_table(X), method=self.method_)
+
+        def searched(optimizer: Any, table: Any, desired: Any, ranges: Any, seconds: float | None) -> Answers:
+            return search(
+                self.decision_,
+                self.distance_,
+                optimizer,
+                table,
+                desired=desired,
+                ranges=ranges,
+                vary=features_to_vary,
+                max_changed=max_changed,
+                count=total_cfs,
+                budget=None if seconds is None else Budget(max_seconds=seconds),
+                seed=self.random_state,
+            )
+
+        answers = searched(self.optimizer_, X, desired_class, permitted_range, self.max_seconds)
+        method, places = self.method_, lost(answers)
+        left = None if self.max_seconds is None else self.max_seconds - answers.seconds
+        if self.method == "auto" and method != _FALLBACK and places and (left is None or left > 0):
+            # The fast searches follow one boundary; rows that exist lead behind others.
+            optimizer = catalogue().build("optimizer", _PREFIX + _FALLBACK)
+            desired, ranges = picked(desired_class, places), picked(permitted_range, places)
+            answers = completed(answers, searched(optimizer, some_rows(X, places), desired, ranges, left), places)
+            method = f"{method}, then {_FALLBACK}"
+        return Explanation(answers, self.distance_, read_table(X), method=method)
 
     def _require_fitted(self) -> None:
         if not hasattr(self, "decision_"):
@@ -196,7 +213,7 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
             return "linear"
         if view.smooth is not None and self.distance_.differentiable:
             return "gradient"
-        return "blackbox"
+        return _FALLBACK
 
     def _has_form(self) -> bool:
         """Tell whether the distance is a quadratic form, asked with classes, which some distances need."""
