@@ -194,7 +194,7 @@ def main() -> None:
     """Measure everything that was asked for and print the page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--peers", default="dice,nice", help="which peers, joined by commas; empty for none")
-    parser.add_argument("--tables", default="breast_cancer,wine,mixed,digits")
+    parser.add_argument("--tables", default="breast_cancer,wine,mixed,digits", help="which tables; empty for none")
     parser.add_argument("--models", default="logistic,perceptron,forest")
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=5, help="of the second part; 0 leaves it out")
@@ -209,7 +209,7 @@ def main() -> None:
 
     results = Results(arguments)
     peers = installed([name for name in arguments.peers.split(",") if name], arguments.environments, results)
-    for name in arguments.tables.split(","):
+    for name in filter(None, arguments.tables.split(",")):
         measure(tasks(name, arguments.queries), peers, results)
     if arguments.seeds:
         adversarial(results)
