@@ -144,7 +144,10 @@ def summarise(store: Store, catalogue: Catalogue | None = None) -> Summary:
         spec=spec,
         records=records,
         failed=tuple(record for record in everything if record.status != "ok"),
-        kinds={recipe: _kind(pipeline, catalogue) for recipe, pipeline in spec.recipes.items()},
+        kinds={
+            recipe: _kind(pipeline, [record for record in records if record.key.recipe == recipe], catalogue)
+            for recipe, pipeline in spec.recipes.items()
+        },
         measures=measures,
         cells={
             measure.name: _cells(
@@ -194,8 +197,8 @@ def _measured(spec: Spec, records: Sequence[Record], catalogue: Catalogue) -> tu
 _LOSS_AND_COSTS = (Measure("loss", "Loss", False, "objective", "the recipe's own objective"), *COSTS)
 
 
-def _kind(pipeline: Mapping[str, object], catalogue: Catalogue) -> Kind:
-    """Return what a recipe is made of: of captioners alone, of none, or of both."""
+def _kind(pipeline: Mapping[str, object], records: Sequence[Record], catalogue: Catalogue) -> Kind:
+    """Return what a recipe is: a captioner alone, an optimizer, or a caption that an objective improved or chose."""
     from preimage.errors import PreimageError
 
     stages = pipeline.get("stages")
@@ -206,9 +209,10 @@ def _kind(pipeline: Mapping[str, object], catalogue: Catalogue) -> Kind:
             captioners.append("captions" in component.trait("requires"))
         except PreimageError:  # what is not installed any more has been run all the same
             captioners.append(False)
-    if any(captioners):
-        return "captioner" if all(captioners) else "refined caption"
-    return "optimizer"
+    if not any(captioners):
+        return "optimizer"
+    chosen = any(record.spent.candidates > 1 for record in records)
+    return "refined caption" if chosen or not all(captioners) else "captioner"
 
 
 def _cells(measure: Measure, records: Sequence[Record], recipes: Sequence[str], *, comparable: bool) -> dict[str, Cell]:

@@ -182,7 +182,7 @@ class TestCorrelations:
 
 
 def test_kinds(planted):
-    """A recipe of captioners alone is one, one with none is an optimizer, and what has both refines captions."""
+    """A captioner's first word is a caption; what has none is an optimizer; the rest refines or chooses captions."""
     summary = summarise(planted.store(n_images=2))
     assert summary.kinds == {
         "caption": "captioner",
@@ -191,6 +191,15 @@ def test_kinds(planted):
         "refined": "refined caption",
     }
     assert summary.of_kind("optimizer") == ["gcg", "random"]
+
+
+def test_a_caption_that_an_objective_chose_is_refined(planted):
+    """The captioner alone would have said another one."""
+
+    def change(record):
+        return attrs.evolve(record, spent=attrs.evolve(record.spent, candidates=48))
+
+    assert summarise(planted.store(n_images=2, change=change)).kinds["caption"] == "refined caption"
 
 
 def test_difference_is_of_means_and_positive_where_the_first_is_better(planted):
