@@ -25,6 +25,11 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
             ["--rows", "2", "--report", "loans.html"],
             ["The model decides granted with", "model_rows", "The page is loans.html"],
         ),
+        (
+            "counterfactual_text.py",
+            ["--steps", "3", "--folder", "pictures"],
+            ["positive: a huge [unhappy →", "a blue star: ", "pictures decided so: 0% before"],
+        ),
         ("own_objective.py", ["--max-candidates", "150"], ["weight 0.5", "Letters"]),
         (
             "study.py",
@@ -46,6 +51,7 @@ def test_every_example_is_tested():
         "compare.py",
         "counterfactual_digits.py",
         "counterfactual_loan.py",
+        "counterfactual_text.py",
         "demo.py",
         "own_objective.py",
         "study.py",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
-from attrs.validators import deep_iterable, ge, instance_of
+from attrs.converters import optional as optional_converter
+from attrs.validators import deep_iterable, ge, instance_of, optional
 
 from preimage.start import TextStart
 
@@ -15,13 +18,23 @@ def _several(words: object) -> tuple[str, ...]:
 
 
 @attrs.frozen(kw_only=True)
-class WordEditsConfig(TextStart):
+class WordEditsConfig:
     """Which words may come into a text, and how many edits are tried.
 
     >>> WordEditsConfig(words="happy").words
     ('happy',)
     """
 
+    optim_str_init: str | None = attrs.field(
+        default=None,
+        validator=optional(instance_of(str)),
+        metadata={"help": "The text to edit, where no earlier stage has found one."},
+    )
+    optim_ids_init: tuple[int, ...] | None = attrs.field(
+        default=None,
+        converter=optional_converter(tuple),
+        metadata={"help": "The token ids to edit, instead of a text."},
+    )
     words: tuple[str, ...] = attrs.field(
         default=(),
         converter=_several,
@@ -51,3 +64,11 @@ class WordEditsConfig(TextStart):
         validator=[instance_of(int), ge(1)],
         metadata={"help": "Edits of a text at most; the search ends before that when an edit more does not pay."},
     )
+
+    @property
+    def given(self) -> TextStart | None:
+        """The text that the options name, or None."""
+        if self.optim_str_init is None and self.optim_ids_init is None:
+            return None
+        options: dict[str, Any] = {"optim_str_init": self.optim_str_init, "optim_ids_init": self.optim_ids_init}
+        return TextStart(**options)

@@ -11,7 +11,7 @@ import torch
 
 from preimage.errors import ConstraintError
 from preimage.prompts import losses_of, proposable
-from preimage.start import initial_ids
+from preimage.start import TextStart, initial_ids
 from preimage_counterfactual.texts.wording import WordChange, changed, words_in
 
 if TYPE_CHECKING:
@@ -79,12 +79,13 @@ class WordEdits:
         Raises:
             ConstraintError: there is nothing to edit, or it does not fit.
         """
-        if initial is None and self.config.optim_str_init is None and self.config.optim_ids_init is None:
+        given = self.config.given
+        if initial is None and given is None:
             message = (
                 "There is no text to edit: give it as optim_str_init, or put word-edits behind a stage that finds one."
             )
             raise ConstraintError(message)
-        return WordEditsState(beams=(initial_ids(space, rng, self.config, initial),))
+        return WordEditsState(beams=(initial_ids(space, rng, given or TextStart(), initial),))
 
     def step(self, space: SearchSpace, state: WordEditsState, rng: torch.Generator) -> Step[WordEditsState]:
         """Ask for the losses of edited texts, and go on from the best."""
