@@ -27,6 +27,7 @@ _EXTRAS: dict[str, dict[str, tuple[str, ...]]] = {
             "clip-similarity",
             "denoising",
             "fluency",
+            "regeneration",
             "target-likelihood",
             "text-distance",
             "text-similarity",

@@ -54,3 +54,8 @@ class TestDenoising(ObjectiveSuite):
 class TestDenoisingAtDrawnTimestepsAgainstNothing(ObjectiveSuite):
     component = "denoising"
     options: ClassVar = {"spacing": "random", "relative": True, "lowest": 0.5, "highest": 0.9, "seed": 3}
+
+
+class TestRegeneration(ObjectiveSuite):
+    component = "regeneration"
+    options: ClassVar = {"generator": "miniworld:sd", "generator_options": {"steps": 1}, "n_pictures": 1}

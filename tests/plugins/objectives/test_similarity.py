@@ -111,7 +111,7 @@ class TestGradient:
         for _ in range(12):
             direction = torch.randn(embeddings.shape, generator=generator, dtype=torch.float64)
             ahead, behind = (
-                objective._distance(clip.encoder.encode_embeddings(embeddings + sign * step * direction), target)
+                objective.of_vectors(clip.encoder.encode_embeddings(embeddings + sign * step * direction), target)
                 for sign in (1, -1)
             )
             slope = (ahead - behind) / (2 * step)

@@ -13,6 +13,7 @@ __all__ = [
     "ClipSimilarityConfig",
     "DenoisingConfig",
     "FluencyConfig",
+    "RegenerationConfig",
     "TargetLikelihoodConfig",
     "TextDistanceConfig",
     "TextSimilarityConfig",
@@ -151,3 +152,28 @@ class DenoisingConfig:
         if highest <= self.lowest:
             message = f"The range of timesteps from {self.lowest} to {highest} is empty: set highest above lowest."
             raise ValueError(message)
+
+
+@attrs.frozen(kw_only=True)
+class RegenerationConfig:
+    """Which generator makes pictures of the prompts, and how many."""
+
+    generator: str = attrs.field(
+        validator=instance_of(str),
+        metadata={"help": "The image generator's reference, such as `sd:stabilityai/stable-diffusion-2-1`."},
+    )
+    generator_options: Mapping[str, Any] = attrs.field(
+        factory=dict,
+        converter=dict,
+        metadata={"help": "Of the generator's loader, such as its steps, as JSON on the command line."},
+    )
+    n_pictures: int = attrs.field(
+        default=2,
+        validator=[instance_of(int), ge(1)],
+        metadata={"help": "Pictures made of each prompt; the mean of their similarities counts."},
+    )
+    seed: int = attrs.field(
+        default=1000,
+        validator=[instance_of(int), ge(0)],
+        metadata={"help": "Of the first picture; the others have the next ones. Each prompt gets the same."},
+    )

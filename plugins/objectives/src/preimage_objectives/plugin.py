@@ -84,4 +84,13 @@ def provide_objectives() -> tuple[Component, ...]:
             needs=("torch", "PIL"),
             cite="arXiv:2303.16203",
         ),
+        Component(
+            name="regeneration",
+            target="preimage_objectives.regeneration:Regeneration",
+            config="preimage_objectives.config:RegenerationConfig",
+            api="1.0",
+            summary="How like the target the pictures are that an image generator makes of the prompt.",
+            traits=("space:text", "role:image-text-encoder", "target:image", "target:text"),
+            needs=("torch", "PIL"),
+        ),
     )

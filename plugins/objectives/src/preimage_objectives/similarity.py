@@ -74,7 +74,7 @@ class TextSimilarity:
     @torch.no_grad()
     def loss(self, candidates: Tensor, target: Tensor) -> Tensor:
         """Return the losses, ``(B,)``, of token ids ``(B, L)`` for the targets of index ``(B,)``."""
-        return self._distance(self._model.encode_tokens(candidates), target)
+        return self.of_vectors(self._model.encode_tokens(candidates), target)
 
     def loss_and_gradient(self, candidates: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return the losses, ``(B,)``, and their gradients at the input embeddings, ``(B, L, d)``.
@@ -83,12 +83,12 @@ class TextSimilarity:
         """
         embeddings = functional.embedding(candidates, self.space.embedding).detach().requires_grad_()
         with torch.enable_grad():
-            losses = self._distance(self._model.encode_embeddings(embeddings), target)
+            losses = self.of_vectors(self._model.encode_embeddings(embeddings), target)
             # No row's loss depends on another row, so the gradient of the sum holds each row's own.
             (gradient,) = torch.autograd.grad(losses.sum(), embeddings)
         return losses.detach(), gradient
 
-    def _distance(self, prompts: Tensor, target: Tensor) -> Tensor:
+    def of_vectors(self, prompts: Tensor, target: Tensor) -> Tensor:
         """Return the losses, ``(B,)``, of unit vectors ``(B, D)``, at least in single precision."""
         return 1 - (prompts.to(self._targets) * self._targets[target]).sum(dim=-1)
 
