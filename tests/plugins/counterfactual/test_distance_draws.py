@@ -132,6 +132,40 @@ def test_frozen_columns_are_conditioned_on_in_draws(data):
     torch.testing.assert_close(torch.cov(draws[:, 1:].T), given.covariance[1:, 1:], atol=0.03, rtol=0.03)
 
 
+@pytest.mark.parametrize("margins", ["gaussian", "copula"])
+def test_what_a_row_may_not_change_is_conditioned_on_too(data, margins):
+    """Each row holds columns of its own, and its draws are those of a space in which these are frozen for all."""
+    held = torch.tensor([[True, False, False], [False, False, False], [False, True, True]])
+    rows = data[:3]
+    draws = fitted(data, margins=margins).sample(rows, 20000, seeded(), held=held)
+
+    for row, still, mine in zip(rows, held, draws, strict=True):
+
+        class Held:
+            width = 3
+            groups = ()
+            frozen = still
+
+        alone = fitted(data, space=Held(), margins=margins).sample(row[None], 20000, seeded())[0]
+
+        assert torch.equal(mine[:, still], row[still].expand(len(mine), -1))
+        torch.testing.assert_close(mine.mean(dim=0), alone.mean(dim=0), atol=0.04, rtol=0)
+        torch.testing.assert_close(torch.cov(mine.T), torch.cov(alone.T), atol=0.05, rtol=0.05)
+
+
+def test_levels_are_held_for_some_rows_and_drawn_for_others(frame):
+    """A nominal column stays where all its levels are held."""
+    space = TableSpace(frame)
+    block = list(range(*space.groups[0].indices(space.width)))
+    held = torch.zeros(40, space.width, dtype=torch.bool)
+    held[:20, block] = True
+    draws = fitted(space.data, space=space).sample(space.data[:40], 30, seeded(), held=held)
+
+    assert torch.equal(draws[:20][:, :, block], space.data[:20, None, block].expand(-1, 30, -1))
+    assert (draws[20:][:, :, block] != space.data[20:40, None, block]).any()
+    assert torch.equal(draws[:, :, block].sum(dim=2), torch.ones(40, 30).double())
+
+
 def test_round_kernel_draws_from_its_own_law(data):
     """Its draws have the mean and covariance of the posterior, which are not the data's."""
     distance = fitted(data, kernel="euclidean")

@@ -254,6 +254,72 @@ def test_regressions_and_thresholds_are_searched_too(task):
     assert (chosen >= 0.9).all()
 
 
+@pytest.fixture(scope="module")
+def three_wines():
+    """A linear model of three classes, its decision, and two distances: one for all rows, one class by class."""
+    from sklearn.datasets import load_wine
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rows, labels = load_wine(return_X_y=True)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(rows, labels)
+    space = TableSpace(rows)
+    decision = Decision(model, space)
+    distances = {}
+    for classes in ("pooled", "shared"):
+        distances[classes] = catalogue().build("distance", "joint", classes=classes)
+        distances[classes].fit(space.data, labels=decision.known_scores.argmax(dim=1), space=space)
+    return rows[::6], decision, distances, model
+
+
+@pytest.mark.parametrize(
+    ("method", "classes"), [("linear", "pooled"), ("linear", "shared"), ("gradient", "pooled"), ("blackbox", "shared")]
+)
+def test_opposite_is_the_nearest_of_all_other_classes(three_wines, method, classes):
+    """What each of the other classes has to offer is compared."""
+    queries, decision, distances, model = three_wines
+    answers = search(decision, distances[classes], optimizer(method), queries)
+    each = torch.stack(
+        [
+            search(decision, distances[classes], optimizer(method), queries, desired=wanted).distances[:, 0]
+            for wanted in (0, 1, 2)
+        ]
+    )
+    now = torch.from_numpy(model.predict(queries))
+    each[now, torch.arange(len(now))] = torch.inf
+
+    assert (model.predict(answers.table()) != now.numpy()).all()
+    torch.testing.assert_close(answers.distances[:, 0], each.amin(dim=0), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["linear", "gradient", "blackbox"])
+def test_the_class_with_the_next_best_score_need_not_be_the_nearest(method):
+    """A steep score that is far behind is reached sooner than a flat one that is nearly level."""
+    module = torch.nn.Linear(2, 3).double()
+    with torch.no_grad():
+        module.weight[:] = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 10.0]])
+        module.bias[:] = torch.tensor([0.0, -1.0, -5.0])
+    rows = np.random.default_rng(0).normal(size=(200, 2))
+    rows = (rows - rows.mean(axis=0)) / rows.std(axis=0)
+    space = TableSpace(rows)
+    distance = catalogue().build("distance", "l2")
+    distance.fit(space.data, space=space)
+    answers = search(Decision(module, space), distance, optimizer(method), np.zeros((1, 2)))
+
+    assert answers.rows[0, 0].numpy() == pytest.approx([0.0, 0.5], abs=0.1 if method == "blackbox" else 2e-3)
+
+
+def test_several_answers_of_several_classes_begin_with_the_nearest(three_wines):
+    """Detours are beside the searches for each class, not instead of them."""
+    queries, decision, distances, _ = three_wines
+    single = search(decision, distances["pooled"], optimizer("linear"), queries[:6])
+    answers = search(decision, distances["pooled"], optimizer("linear"), queries[:6], count=2)
+
+    torch.testing.assert_close(answers.distances[:, 0], single.distances[:, 0])
+    assert answers.valid.all()
+
+
 def test_where_there_is_no_answer_the_reason_is_told(task, fitted):
     """Already decided as wanted, nothing free, out of budget, cancelled, or out of reach with the nearest miss."""
     one, distance = task("mixed", "logistic"), fitted("l2")
@@ -288,6 +354,8 @@ def test_pieces_that_do_not_fit_get_a_sentence(task, fitted):
         search(logistic.decision, fitted("l0"), optimizer("gradient"), queries)
     with pytest.raises(AssemblyError, match="distances that are quadratic forms, and L1 is none"):
         search(logistic.decision, fitted("l1"), optimizer("linear"), queries)
+    with pytest.raises(AssemblyError, match="Joint with these options is none: use .* joint with Gaussian margins"):
+        search(logistic.decision, fitted("joint", margins="copula"), optimizer("linear"), "no table that can be read")
     with pytest.raises(AssemblyError, match="linear in the row"):
         search(task("mixed", "perceptron").decision, fitted("l2"), optimizer("linear"), queries)
     with pytest.raises(AssemblyError, match="draws from the law of its distance, and L2 has none"):

@@ -31,6 +31,8 @@ class Wanted:
         target: the class that an answer probably has, ``(N,)``: for distances that depend on it.
         present: the class that the query has, ``(N,)``.
         margin: of the queries themselves, ``(N,)``; not above 0 where there is nothing to do.
+        others: the classes that may be reached, the likeliest first, ``(N, K)``: one of them where a class is wanted,
+            all others where the present one is to be left; none for regressions.
     """
 
     label: Tensor
@@ -38,6 +40,21 @@ class Wanted:
     target: Tensor
     present: Tensor
     margin: Tensor
+    others: Tensor
+
+    def repeated(self, times: int, one_by_one: bool) -> Wanted:
+        """Return what is wanted of every query `times` in a row.
+
+        With `one_by_one` those that are to leave a class are each to reach one other class, the likeliest first.
+        """
+        values = {
+            field.name: getattr(self, field.name).repeat_interleave(times, dim=0) for field in attrs.fields(Wanted)
+        }
+        if one_by_one:
+            turn = torch.arange(times).repeat(len(self.label)) % self.others.shape[1]
+            values["target"] = values["others"].gather(1, turn[:, None])[:, 0]
+            values["label"], values["away"] = values["target"], torch.zeros_like(values["away"])
+        return Wanted(**values)
 
 
 class Decision:
@@ -129,7 +146,7 @@ class Decision:
         if self.range is not None:
             none = torch.full((n_runs,), -1)
             away = torch.zeros(n_runs, dtype=torch.bool)
-            return Wanted(none, away, none, none, self.margins(scores, none, away))
+            return Wanted(none, away, none, none, self.margins(scores, none, away), none[:, None][:, :0])
         present = scores.argmax(dim=1)
         given = [desired] * n_runs if isinstance(desired, str) or not isinstance(desired, Sequence) else list(desired)
         if len(given) != n_runs:
@@ -143,12 +160,15 @@ class Decision:
             raise InputError(message)
         asked = torch.tensor([places[name] for name in given])
         away = asked < 0
-        runner_up = scores.scatter(1, present[:, None], -torch.inf).argmax(dim=1)
+        ranked = scores.scatter(1, present[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)
+        runner_up = ranked[:, 0]
         if len(self.classes) == 2:
             asked, away = torch.where(away, runner_up, asked), torch.zeros_like(away)
         label = torch.where(away, present, asked)
         target = torch.where(away, runner_up, asked)
-        return Wanted(label, away, target, present, self.margins(scores, label, away))
+        # Where some queries are to reach a class and others to leave one, all have as many, the wanted one repeated.
+        others = torch.where(away[:, None], ranked[:, :-1], label[:, None]) if away.any() else label[:, None]
+        return Wanted(label, away, target, present, self.margins(scores, label, away), others)
 
     def margins(self, scores: Tensor, label: Tensor, away: Tensor, form: Form | None = None) -> Tensor:
         """Return how far rows are from what is wanted, ``(B,)``; see `margin`."""

@@ -16,10 +16,10 @@ __all__ = ["detours"]
 _LEAST, _MOST = 0.25, 1.0
 
 
-def detours(reach: TableReach, times: int, seed: int) -> tuple[Tensor, Tensor]:
+def detours(reach: TableReach, times: int, seed: int, n_free: int = 1) -> tuple[Tensor, Tensor]:
     """Return what each of `times` searches for each query is held at, and where, ``(N * times, D)`` both.
 
-    The first search is free. Every other one holds a random number at a quarter to one standard deviation from the
+    The first searches are free. Every other one holds a random number at a quarter to one standard deviation from the
     query's, up or down as far as its bounds allow; what goes together with that column may follow, so that the detour
     costs little where a distance knows of it. A column of levels is held at another permitted level.
     Which column it is, which way and how far depends on the seed and the search, not on the query.
@@ -28,6 +28,7 @@ def detours(reach: TableReach, times: int, seed: int) -> tuple[Tensor, Tensor]:
         reach: of the queries.
         times: searches for each of them.
         seed: of the choice.
+        n_free: how many searches of each query begin at the query itself.
 
     Returns:
         Values, and which of them are held, bool.
@@ -41,8 +42,8 @@ def detours(reach: TableReach, times: int, seed: int) -> tuple[Tensor, Tensor]:
         return values, held
     grouped = {int(columns[group.start]): group for group in reach.groups}
     order = torch.cat([movable[torch.randperm(len(movable), generator=rng)] for _ in range(-(-times // len(movable)))])
-    for place in range(1, times):
-        column = int(order[place - 1])
+    for place in range(n_free, times):
+        column = int(order[place - n_free])
         share, up = torch.rand(2, generator=rng).tolist()
         step = (_LEAST + (_MOST - _LEAST) * share) * (1 if up < 0.5 else -1)
         rows = slice(place, None, times)

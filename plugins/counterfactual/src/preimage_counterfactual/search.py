@@ -131,7 +131,9 @@ def search(
         distance: fitted, between encoded rows.
         optimizer: one that searches features.
         queries: a table.
-        desired: a class, one for each query, or ``"opposite"``.
+        desired: a class, one for each query, or ``"opposite"``: the nearest row of any other class. Searches that see
+            one class at a time, by its plane or its law, look for each of the others; draws come from the law of the
+            likeliest other class, where the law knows classes.
         ranges: what may be answered, by column, for all queries or for each of them; see `around`.
         vary: the columns that may change; all that are not immutable without it.
         max_changed: how many columns an answer may change.
@@ -153,10 +155,13 @@ def search(
     _check_fit(decision, distance, optimizer)
     reach = decision.space.around(queries, ranges=ranges, vary=vary)
     wanted = decision.wanted(reach, desired)
-    times = 1 if count == 1 else _RESTARTS_PER_ANSWER * count
-    searched, asked = (reach, wanted) if times == 1 else (reach.repeated(times), _repeated(wanted, times))
-    if times > 1 and not getattr(optimizer, "keeps_first", False):
-        searched = searched.held(*detours(reach, times, seed))
+    keeps_first = getattr(optimizer, "keeps_first", False)
+    one_by_one = not keeps_first and _heads_for_one(decision, distance, optimizer) and bool(wanted.away.any())
+    n_free = wanted.others.shape[1] if one_by_one else 1
+    times = n_free if count == 1 else n_free - 1 + _RESTARTS_PER_ANSWER * count
+    searched, asked = (reach, wanted) if times == 1 else (reach.repeated(times), wanted.repeated(times, one_by_one))
+    if count > 1 and not keeps_first:
+        searched = searched.held(*detours(reach, times, seed, n_free))
     space = FeatureSearchSpace(
         searched,
         distance,
@@ -167,7 +172,6 @@ def search(
         max_changed=max_changed,
         streams=tuple(range(times)) * len(reach.reference),
     )
-    _check_form(optimizer, space)
     problem = FeatureProblem(space, decision.bind(searched, asked), batch_size=batch_size)
     runs = run_features(problem, optimizer, seed=seed, budget=budget, listeners=listeners, cancelled=cancelled)
     return _answers(reach, decision, wanted, runs, times, count)
@@ -195,22 +199,24 @@ def _check_fit(decision: Decision, distance: Distance, optimizer: Optimizer[Any]
             "as counterfactual-gradient or counterfactual-blackbox."
         )
         raise AssemblyError(message)
-
-
-def _check_form(optimizer: Optimizer[Any], space: FeatureSearchSpace) -> None:
-    """Raise unless the distance is a quadratic form where the optimizer solves for one."""
-    if getattr(optimizer, "needs_quadratic", False) and space.quadratic is None:
+    solvable = hasattr(distance, "quadratic")
+    if getattr(optimizer, "needs_quadratic", False) and not getattr(distance, "is_quadratic", solvable):
+        what = f"{type(distance).__name__} with these options" if solvable else type(distance).__name__
         message = (
-            f"{type(optimizer).__name__} solves for distances that are quadratic forms, and "
-            f"{type(space.distance).__name__} is none: use l2, mahalanobis or joint, or another search, such as "
-            "counterfactual-gradient."
+            f"{name} solves for distances that are quadratic forms, and {what} is none: use l2, mahalanobis, or joint "
+            "with Gaussian margins, or another search, such as counterfactual-gradient."
         )
         raise AssemblyError(message)
 
 
-def _repeated(wanted: Wanted, times: int) -> Wanted:
-    values = {field.name: getattr(wanted, field.name).repeat_interleave(times) for field in attrs.fields(type(wanted))}
-    return attrs.evolve(wanted, **values)
+def _heads_for_one(decision: Decision, distance: Distance, optimizer: Optimizer[Any]) -> bool:
+    """Tell whether a search that may end in any other class would look at one of them alone.
+
+    A gradient shows the plane of the class that is likeliest at a row, which need not be the nearest; a
+    class-conditional distance asks which class the answer has. A threshold for leaving a class is none for any other.
+    """
+    looks = "gradient" in optimizer.requires or getattr(distance, "conditional", False)
+    return bool(looks) and decision.threshold is None
 
 
 def _answers(

@@ -23,7 +23,7 @@ class FeatureDistance(ABC):
     where the fitted data were, and answered in the type and on the device that came in.
 
     Those that rise with a quadratic form of the left side have a method ``quadratic``, see `Quadratic`: it is what
-    closed forms are made of.
+    closed forms are made of. Where options decide whether it is one, `is_quadratic` says so before anything is fitted.
 
     Attributes:
         domain: always ``"features"``.
@@ -31,6 +31,7 @@ class FeatureDistance(ABC):
         symmetric: either side first gives the same number.
         metric: symmetric, zero only between equals, and no way round is shorter.
         grounded: zero between equals and never below. A cost that also asks how plausible the left side is, is not.
+        conditional: the classes of both sides make a difference.
         invariance: under which re-coding of the columns, in the fitted data and the rows alike, answers stay:
             ``"none"``, ``"scale"`` (each column by a factor of its own), ``"affine"`` or ``"monotone"``.
     """
@@ -42,10 +43,16 @@ class FeatureDistance(ABC):
     symmetric: bool = True
     metric: bool = True
     grounded: bool = True
+    conditional: bool = False
     invariance: str = "none"
 
     _layout: Layout | None = None
     _device: torch.device | None = None
+
+    @property
+    def is_quadratic(self) -> bool:
+        """Whether it rises with a quadratic form of the left side."""
+        return hasattr(self, "quadratic")
 
     def fit(self, data: Any, labels: Any = None, space: Any = None) -> None:
         """Learn from a table what the distance measures by.

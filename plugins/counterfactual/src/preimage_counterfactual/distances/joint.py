@@ -53,6 +53,7 @@ class Joint(FeatureDistance):
         self.config = config
         self.symmetric = config.face != "search-cost"
         self.grounded = config.face == "metric"
+        self.conditional = config.classes != "pooled"
         # Transport maps do not compose, and with one covariance the means of two classes would be at distance zero.
         self.metric = config.face == "metric" and config.classes == "pooled"
         self.invariance = "monotone" if config.margins == "copula" else "scale"
@@ -65,6 +66,11 @@ class Joint(FeatureDistance):
         self._pair: PairLaw | None = None
         self._matrices: tuple[Tensor, Tensor] | None = None
         self._r = math.nan
+
+    @property
+    def is_quadratic(self) -> bool:
+        """Whether a face is a quadratic form of the numbers: with normal scores it is one of the scores alone."""
+        return self.config.margins != "copula"
 
     @property
     def r(self) -> float:
@@ -122,10 +128,11 @@ class Joint(FeatureDistance):
         generator: torch.Generator,
         label: Any = None,
         reference_label: Any = None,
+        held: Tensor | None = None,
     ) -> Tensor:
         """Draw counterfactuals of each row from the law, ``(B, count, D)``.
 
-        Columns that the space declares frozen keep the row's values, and the others are drawn given them.
+        What is held keeps the row's values, and the rest is drawn given these.
 
         Arguments:
             reference: rows, ``(B, D)``.
@@ -133,20 +140,23 @@ class Joint(FeatureDistance):
             generator: on the CPU, where all is drawn.
             label: the class of the draws, where the law is class-conditional.
             reference_label: the class of each row, where the law is class-conditional.
+            held: what is held in each row, bool ``(B, D)``, beside what the space declares frozen; a nominal column
+                is where all its levels are.
         """
         population = self._known()
         rows = self._inside(reference)
+        still = self._still(rows, held)
         source, target = (population.class_of(one, len(rows)) for one in (reference_label, label))
         centre = population.aligned(population.coordinates(rows, source), source, target) * self.law.pull
         noise = torch.randn(len(rows), count, centre.shape[1], generator=generator, dtype=torch.float64)
         coordinates = centre.unsqueeze(1) + noise.to(centre) * self.law.variance.sqrt()
         many = rows.repeat_interleave(count, dim=0)
         index = target.repeat_interleave(count)
-        drawn = self._draw_levels(many, index, source.repeat_interleave(count), generator)
+        kept = still.repeat_interleave(count, dim=0)
+        drawn = self._draw_levels(many, kept, index, source.repeat_interleave(count), generator)
         scores = population.numbers(coordinates.flatten(0, 1), population.levels(drawn), index)
-        drawn[:, population.numeric] = self._hold_frozen(scores, many, index)
-        held = list(self._layout.frozen) if self._layout else []
-        drawn[:, held] = many[:, held]
+        drawn[:, population.numeric] = self._given_held(scores, many, still, target, count)
+        drawn = torch.where(kept, many, drawn)
         return drawn.reshape(len(rows), count, -1).to(reference)
 
     def quadratic(
@@ -296,31 +306,48 @@ class Joint(FeatureDistance):
             value = value + (mixed if face == "metric" else _deviance(mixed))
         return value
 
-    def _draw_levels(self, rows: Tensor, target: Tensor, source: Tensor, generator: torch.Generator) -> Tensor:
-        """Return a copy of `rows` with nominal columns drawn anew."""
+    def _still(self, rows: Tensor, held: Tensor | None) -> Tensor:
+        """Return what keeps the values of each row, bool ``(B, D)``; of a nominal column all levels or none."""
+        still = torch.zeros_like(rows, dtype=torch.bool) if held is None else held.to(rows.device).clone()
+        still[:, list(self._layout.frozen if self._layout else ())] = True
+        for block in self._known().blocks:
+            still[:, list(block)] = still[:, list(block)].all(dim=1, keepdim=True)
+        return still
+
+    def _draw_levels(
+        self, rows: Tensor, still: Tensor, target: Tensor, source: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Return a copy of `rows` with nominal columns drawn anew where they are not held."""
         drawn = rows.clone()
         for block, table in zip(self._known().blocks, self._tables["search-cost"], strict=True):
-            if self._layout and set(block) <= set(self._layout.frozen):
+            held = still[:, list(block)]
+            if held.all():
                 continue
             chances = (table[target, source] @ rows[:, list(block)].unsqueeze(2)).squeeze(2)
             levels = torch.multinomial(chances.cpu(), 1, generator=generator).flatten()
-            drawn[:, list(block)] = torch.nn.functional.one_hot(levels, len(block)).to(rows)
+            fresh = torch.nn.functional.one_hot(levels, len(block)).to(rows)
+            drawn[:, list(block)] = torch.where(held, rows[:, list(block)], fresh)
         return drawn
 
-    def _hold_frozen(self, scores: Tensor, rows: Tensor, index: Tensor) -> Tensor:
-        """Return numbers drawn given that the frozen ones keep their values, ``(B, K)``, from free draws."""
+    def _given_held(self, scores: Tensor, many: Tensor, still: Tensor, target: Tensor, count: int) -> Tensor:
+        """Return numbers drawn given those that are held, ``(B * count, K)``, from scores that were drawn freely.
+
+        What a free draw is off in the held columns moves the others along their regression on these; that is a draw
+        from the law given them.
+        """
         population = self._known()
-        held = set(self._layout.frozen if self._layout else ())
-        frozen = [place for place, position in enumerate(population.numeric.tolist()) if position in held]
-        if frozen:
-            numbers = rows[:, population.numeric]
+        still = still[:, population.numeric]
+        if still.any():
+            numbers = many[:, population.numeric]
             wanted = numbers if population.margins is None else population.margins(numbers)
-            for number in index.unique():
-                inverse = population.whitening(int(number)).inverse
+            kinds, kind = torch.cat([still, target[:, None]], dim=1).unique(dim=0, return_inverse=True)
+            for place, (*held, number) in enumerate(kinds.tolist()):
+                fixed = [position for position, value in enumerate(held) if value]
+                inverse = population.whitening(number).inverse
                 covariance = (inverse.T * self.law.variance) @ inverse
-                gain = torch.linalg.pinv(covariance[frozen][:, frozen], hermitian=True) @ covariance[frozen]
-                mine = (index == number).unsqueeze(1)
-                scores = torch.where(mine, scores + (wanted - scores)[:, frozen] @ gain, scores)
+                gain = torch.linalg.pinv(covariance[fixed][:, fixed], hermitian=True) @ covariance[fixed]
+                mine = (kind == place).repeat_interleave(count).unsqueeze(1)
+                scores = torch.where(mine, scores + (wanted - scores)[:, fixed] @ gain, scores)
         return scores if population.margins is None else population.margins.back(scores)
 
     def _weighted(self, weight: Tensor) -> tuple[Tensor, Tensor]:

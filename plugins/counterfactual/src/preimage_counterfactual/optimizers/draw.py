@@ -47,7 +47,8 @@ class Draw:
     An optimum is the most typical row there is, and more typical than real rows are; a draw looks like them. Each
     query takes K draws a step, and where none of them turns the decision, the law is applied to the draws again: what
     was correlated by r with the query is then correlated by r², and so on, so that the search goes farther step by
-    step without ever leaving the data's law. What a query may not change is the query's, and bounds are kept.
+    step without ever leaving the data's law. What a query may not change is the query's, the rest is drawn given it
+    where the law can do so, and bounds are kept.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset()
@@ -105,11 +106,14 @@ class Draw:
         """Return draws given rows ``(1, D)`` or ``(K, D)``: K draws, ``(K, D)``."""
         count = self.config.draws // len(given) if len(given) == 1 else 1
         sample: Any = space.distance.sample  # type: ignore[attr-defined]
+        known = inspect.signature(sample).parameters
         labels: tuple[Any, ...] = ()
         if space.wanted is not None and space.labels is not None:
             target = space.wanted[query].expand(len(given))
             source = space.labels[query] if len(given) == 1 else space.wanted[query]
-            takes_both = "reference_label" in inspect.signature(sample).parameters
-            labels = (target, source.expand(len(given))) if takes_both else (target,)
-        drawn: Tensor = sample(given, count, rng, *labels)
+            labels = (target, source.expand(len(given))) if "reference_label" in known else (target,)
+        # Followers are not free and yet move: they are what the columns that they follow make of them.
+        fixed = (space.lower[query] == space.upper[query]).expand(len(given), -1)
+        held = {"held": fixed} if "held" in known else {}
+        drawn: Tensor = sample(given, count, rng, *labels, **held)
         return torch.where(space.free[query], drawn.flatten(0, 1), space.anchor[query])
