@@ -100,8 +100,10 @@ def _at_once(summary: Summary) -> Finding:
         return _cannot(claim, "It takes a generator and the true prompts, or a measure of them.")
     if not captioners or not others:
         return _cannot(claim, _missing(captioners, others))
+    # Whoever beats one captioner in each may still be behind another.
+    strongest = {measure: summary.strongest(measure, captioners) for measure in (summary.truth, text)}
     both = {
-        recipe: [summary.difference(measure, [recipe], captioners) for measure in (summary.truth, text)]
+        recipe: [summary.difference(measure, [recipe], [captioner]) for measure, captioner in strongest.items()]
         for recipe in others
     }
     won = [recipe for recipe, (pictures, words) in both.items() if pictures.sign > 0 and words.sign > 0]
@@ -115,9 +117,9 @@ def _at_once(summary: Summary) -> Finding:
     certain = [recipe for recipe, pair in both.items() if any(difference.sign < 0 for difference in pair)]
     verdict: Verdict = "holds" if won else ("does not hold" if len(certain) == len(both) else "is open")
     differences = tuple(
-        (f"{recipe} against {_group(summary, captioners)}: {measure.spoken}", difference)
+        (f"{recipe} against {captioner}: {measure.spoken}", difference)
         for recipe in named
-        for measure, difference in zip((summary.truth, text), both[recipe], strict=True)
+        for (measure, captioner), difference in zip(strongest.items(), both[recipe], strict=True)
     )
     return Finding(claim, verdict, (f"{begin} {numbers}.",), differences)
 

@@ -109,6 +109,12 @@ class Summary:
         ran = {record.key.recipe for record in self.records}
         return [recipe for recipe in self.spec.recipes if self.kinds[recipe] in kinds and recipe in ran]
 
+    def strongest(self, measure: Measure, recipes: Sequence[str]) -> str:
+        """Return the one of some recipes that is best in a measure."""
+        sign = 1 if measure.higher_is_better else -1
+        cells = self.cells[measure.name]
+        return max(recipes, key=lambda recipe: sign * cells[recipe].interval.value if recipe in cells else -math.inf)
+
     def difference(self, measure: Measure, left: Sequence[str], right: Sequence[str]) -> Interval:
         """Return by how much the mean of some recipes is better than that of others, picture by picture.
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import attrs
+
 from preimage.study.findings import findings_of
 from preimage.study.summary import summarise
+
+from .conftest import TERMS
 
 
 def verdicts(store):
@@ -25,6 +29,28 @@ def test_papers_findings_hold_where_they_were_planted(planted):
         "caption against random",
     ]
     assert gap.verdict in ("holds", "is open")
+
+
+def test_the_best_captioner_is_the_one_to_beat(planted):
+    """A method that is ahead of the captioners on average, and behind one of them, beats nobody."""
+    recipes = {**planted.recipes, "caption twice": {"stages": [{"optimizer": "blip2"}], "terms": [*TERMS, *TERMS]}}
+    levels = {
+        "caption": (0.6, 0.95, 0.9),
+        "caption twice": (0.6, 0.3, 0.2),
+        "gcg": (0.8, 0.6, 0.1),
+        "random": (0.7, 0.5, 0.1),
+        "refined": (0.75, 0.9, 0.7),
+    }
+
+    def change(record):
+        return attrs.evolve(record, spent=attrs.evolve(record.spent, candidates=1))
+
+    at_once = findings_of(summarise(planted.store(recipes=recipes, levels=levels, change=change)))[2]
+    assert at_once.verdict == "does not hold"
+    assert [name for name, _ in at_once.differences] == [
+        "refined against caption: image similarity, shared",
+        "refined against caption: token F1",
+    ]
 
 
 def test_the_opposite_is_said_where_it_was_planted(planted):

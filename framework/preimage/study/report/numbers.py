@@ -143,22 +143,21 @@ def _set_cell(found: SetDistance | None) -> str:
 
 
 def against_captioner(summary: Summary) -> str:
-    """Return by how much each other method is better than the captioners, in what matters most."""
+    """Return by how much each other method is better than the best captioner, in what matters most."""
     captioners = summary.of_kind("captioner")
     others = summary.of_kind("optimizer", "refined caption")
     measures = [measure for name in _IN_WHAT if (measure := summary.measure(name))]
     if not captioners or not others or not measures:
         return ""
     order = list(summary.spec.recipes)
-    parts = [
-        f"<h4>{escape(measure.title)}</h4>"
-        + range_rows(
-            [(recipe, summary.difference(measure, [recipe], captioners), order.index(recipe)) for recipe in others]
-        )
-        for measure in measures
-    ]
+    parts = []
+    for measure in measures:
+        captioner = summary.strongest(measure, captioners)
+        against = f", against {escape(captioner)}" if len(captioners) > 1 else ""
+        rows = [(recipe, summary.difference(measure, [recipe], [captioner]), order.index(recipe)) for recipe in others]
+        parts.append(f"<h4>{escape(measure.title)}{against}</h4>{range_rows(rows)}")
     return (
-        f"<h3>Better than {escape(' and '.join(captioners))} by</h3>"
+        f"<h3>Better than {escape(captioners[0]) if len(captioners) == 1 else 'the best captioner'} by</h3>"
         f'<p class="note">Paired differences over pictures with 95% intervals; right of zero is better.</p>'
         f'<div class="beside">{"".join(f"<div>{part}</div>" for part in parts)}</div>'
     )
