@@ -495,7 +495,8 @@ def judged(made: Made, model: Any, second: Any, task: Task, wanted: Any) -> Reco
     if task.held_out is not None:
         aside = space.encode(task.held_out).numpy()
         gain = measures.log_density(answers, aside) - measures.log_density(queries, aside)
-    told = measures.distinguishability(answers, rows) if valid.sum() >= 10 else np.nan
+    # Of a table with fewer rows than answers, as many answers as rows.
+    told = measures.distinguishability(answers[valid][: len(rows)], rows) if valid.sum() >= 10 else np.nan
     breaks = measures.violations(answers, queries, frozen=space.frozen.numpy(), groups=space.groups)
     count, tried = int(valid.sum()), max(made.tried, 1)
     return {
