@@ -45,6 +45,8 @@ class Assembly:
     models: Mapping[str, str]
     """Model reference to a hash of its weights."""
     catalogue: Catalogue
+    packages: frozenset[str] = frozenset()
+    """Where the models' classes come from: a loader may have another one read its models."""
 
 
 def check(pipeline: Pipeline, catalogue: Catalogue, targets: Sequence[Any] | None = None) -> None:
@@ -231,10 +233,12 @@ def assemble(pipeline: Pipeline, targets: Sequence[Any], catalogue: Catalogue) -
     values, records = read_targets(targets)
     terms: list[BoundTerm] = []
     models: dict[str, str] = {}
+    packages: set[str] = set()
     for term in pipeline.terms:
         model = _model(term, pipeline, catalogue)
         if model is not None:
             models[model.reference] = model.fingerprint
+            packages.add(_package(model))
         objective = _objective(term, model, values, catalogue)
         source = terms[0].objective.space if terms else objective.space
         adapter = _adapter(term, source, objective.space, catalogue)
@@ -244,6 +248,7 @@ def assemble(pipeline: Pipeline, targets: Sequence[Any], catalogue: Catalogue) -
     optimizers = tuple(_optimizer(stage, catalogue) for stage in pipeline.stages)
     captioners = _captioners(optimizers, pipeline, catalogue)
     models |= {reference: captioner.fingerprint for reference, captioner in captioners.items()}
+    packages |= {_package(captioner) for captioner in captioners.values()}
     captioning = _captioning(captioners, values)
     problem = Problem(space, terms, batch_size=pipeline.batch_size, captioning=captioning)
     if problem.n_targets != len(values):
@@ -252,7 +257,11 @@ def assemble(pipeline: Pipeline, targets: Sequence[Any], catalogue: Catalogue) -
             "run it on the targets that the objectives were built with."
         )
         raise AssemblyError(message)
-    return Assembly(pipeline, problem, optimizers, records, models, catalogue)
+    return Assembly(pipeline, problem, optimizers, records, models, catalogue, frozenset(packages))
+
+
+def _package(model: object) -> str:
+    return type(model).__module__.partition(".")[0]
 
 
 def _captioners(optimizers: Sequence[Optimizer[Any]], pipeline: Pipeline, catalogue: Catalogue) -> dict[str, Captioner]:

@@ -145,3 +145,4 @@ def test_bundled_model_keeps_its_reference(pictures: list[Path]) -> None:
     terms = [Term(objective="clip-similarity", model="miniworld:clip")]
     (result,) = search(SEARCHES["gcg"], terms, pictures[:1], 8)
     assert list(result.provenance.models) == ["miniworld:clip"]
+    assert {"preimage-miniworld", "preimage-open-clip"} <= set(result.provenance.versions)
