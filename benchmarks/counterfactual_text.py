@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import sys
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -105,6 +106,7 @@ def of_texts(known: Sequence[str], count: int, seed: int, shown: int) -> list[st
             f"{fmean(answer.seconds for answer in answers):.1f}",
         ]
         lines.append(f"| {' | '.join(row)} |")
+        print(lines[-1], file=sys.stderr, flush=True)
         listed += [f"| {name} | {answer.wanted} | {answer} |" for answer in answers[:shown]]
     return [*lines, "", "| search | asked for | answer |", "| --- | --- | --- |", *listed, ""]
 
@@ -138,6 +140,7 @@ def of_prompts(known: Sequence[str], count: int, steps: int, seed: int, shown: i
         others = [said[value] for value in values if value != wanted]
         answer = explainer.explain(text, wanted=said[wanted], instead_of=others)
         answers.append(answer)
+        print(wanted, answer, file=sys.stderr, flush=True)
         place, target = NAMES.index(kind), values.index(wanted)
         before, after = reads(answer.pictures), reads(answer.pictures_after)
         for one, other in zip(before, after, strict=False):

@@ -77,6 +77,11 @@ def test_what_does_not_change_is_spelled_as_it_was():
     assert marked(original, changes) == "[Gloomy → happy], isn't it?  A [BLUE → ] star [ → again]."
 
 
+def test_words_are_learned_as_they_are_mostly_written(mood):
+    """The frequent ones first; at the beginning of a sentence a word has a capital by chance."""
+    assert TextExplainer(mood).fit(["Stars in May", "the stars", "stars of May"]).words_[:2] == ("stars", "May")
+
+
 def test_an_answer_is_decided_as_wanted_by_the_model_itself(explainer, mood):
     """And everything that is said of it holds of the text as it is written."""
     answer = explainer.explain(SAD, desired_class="Positive")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, overload
 
@@ -14,7 +13,7 @@ from preimage.device import resolve_device
 from preimage.errors import InputError
 from preimage_counterfactual.texts.answer import TextCounterfactual
 from preimage_counterfactual.texts.judging import class_log_probs, label_named, nats_of
-from preimage_counterfactual.texts.wording import WordChange, changed, word_changes, words_in
+from preimage_counterfactual.texts.wording import WordChange, changed, vocabulary, word_changes, words_in
 
 if TYPE_CHECKING:
     from preimage.api import Classifier, LanguageModel
@@ -122,14 +121,7 @@ class TextExplainer:
         Raises:
             InputError: the texts are no list, or hold no word.
         """
-        if isinstance(texts, str) or not isinstance(texts, Sequence):
-            message = f"The texts are a {type(texts).__name__}: give a list of texts like those to explain."
-            raise InputError(message)
-        counted = Counter(word.lower() for text in texts for word in words_in(text))
-        if not counted:
-            message = f"The {len(texts)} texts hold no word that could be put into another: give texts with words."
-            raise InputError(message)
-        self.words_ = tuple(word for word, _ in counted.most_common())
+        self.words_ = vocabulary(texts)
         return self
 
     @overload

@@ -16,7 +16,7 @@ from preimage_counterfactual.texts.answer import PromptCounterfactual
 from preimage_counterfactual.texts.explainer import TextExplainer
 from preimage_counterfactual.texts.judging import DescriptionClassifier, nats_of
 from preimage_counterfactual.texts.word_edits import whole_words
-from preimage_counterfactual.texts.wording import WordChange, changed, words_in
+from preimage_counterfactual.texts.wording import WordChange, changed, vocabulary, words_in
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -101,10 +101,7 @@ class PromptExplainer:
         Raises:
             InputError: the texts are no list, or hold no word.
         """
-        self.words_ = tuple(dict.fromkeys(word.lower() for text in _listed(texts) for word in words_in(text)))
-        if not self.words_:
-            message = f"The {len(texts)} texts hold no word that could be put into a prompt: give texts with words."
-            raise InputError(message)
+        self.words_ = vocabulary(texts)
         return self
 
     def explain(self, prompt: str, *, wanted: str, instead_of: str | Sequence[str]) -> PromptCounterfactual:
@@ -149,8 +146,8 @@ class PromptExplainer:
                 drawn[found.text] = self._drawn(prompt, found.changes, classifier)
                 if drawn[found.text].share >= self.agreement:
                     break
-            failed = {change.after.lower() for change in found.changes}
-            explainer.words_ = tuple(word for word in explainer.words_ if word not in failed)
+            failed = {change.after.casefold() for change in found.changes}
+            explainer.words_ = tuple(word for word in explainer.words_ if word.casefold() not in failed)
             if not explainer.words_:
                 break
         best = max(drawn.values(), key=lambda one: one.share, default=None)
@@ -221,10 +218,3 @@ class PromptExplainer:
         if not isinstance(model, str):
             return model
         return catalogue().load_model(model, role, device=resolve_device(self.device), **options)
-
-
-def _listed(texts: Sequence[str]) -> Sequence[str]:
-    if isinstance(texts, str) or not isinstance(texts, Sequence):
-        message = f"The texts are a {type(texts).__name__}: give a list of texts like the prompts to explain."
-        raise InputError(message)
-    return texts

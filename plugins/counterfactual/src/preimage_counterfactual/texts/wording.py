@@ -7,11 +7,14 @@ with changes is spelled as the original is wherever no word has changed.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 
-__all__ = ["WordChange", "changed", "marked", "word_changes", "words_in"]
+from preimage.errors import InputError
+
+__all__ = ["WordChange", "changed", "marked", "vocabulary", "word_changes", "words_in"]
 
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 
@@ -43,6 +46,28 @@ def words_in(text: str) -> list[str]:
     ['It', "isn't", 'a', 'sad', 'sad', 'star']
     """
     return _WORD.findall(text)
+
+
+def vocabulary(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the words of texts, the frequent ones first, each in its most frequent spelling.
+
+    >>> vocabulary(["Stars in May", "the stars", "stars of the May"])
+    ('stars', 'May', 'the', 'in', 'of')
+
+    Raises:
+        InputError: the texts are no list, or hold no word.
+    """
+    if isinstance(texts, str) or not isinstance(texts, Sequence):
+        message = f"The texts are a {type(texts).__name__}: give a list of texts like those to explain."
+        raise InputError(message)
+    spellings: dict[str, Counter[str]] = {}
+    for word in (word for text in texts for word in words_in(text)):
+        spellings.setdefault(word.casefold(), Counter())[word] += 1
+    if not spellings:
+        message = f"The {len(texts)} texts hold no word that could be put into another: give texts with words."
+        raise InputError(message)
+    ordered = sorted(spellings.values(), key=lambda counted: -counted.total())
+    return tuple(counted.most_common(1)[0][0] for counted in ordered)
 
 
 def word_changes(original: str, text: str) -> tuple[WordChange, ...]:
