@@ -189,10 +189,12 @@ def _versions(assembly: Assembly) -> dict[str, str]:
         loader = term.model.partition(":")[0] if isinstance(term.model, str) else None
         named += [("objective", term.objective), ("model", loader), ("adapter", term.adapter)]
     provided = [assembly.catalogue.describe(kind, name) for kind, name in named if isinstance(name, str)]
-    read_by = [each for each in assembly.catalogue.plugins if each.module.partition(".")[0] in assembly.packages]
+    plugins = assembly.catalogue.plugins
+    read_by = [plugin for plugin in plugins if plugin.module.partition(".")[0] in assembly.packages]
     return {
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "preimage": preimage.__version__,
-        **{item.distribution: item.version for item in (*provided, *read_by)},
+        **{item.distribution: item.version for item in provided},
+        **{plugin.distribution: plugin.version for plugin in read_by},
     }
