@@ -313,7 +313,7 @@ def _every_option_has_help(subject: ComponentSubject) -> None:
 
 _IMPORT = """
 import importlib, json, sys
-needs, modules = json.loads(sys.argv[1]), json.loads(sys.argv[2])
+needs, groups = json.loads(sys.argv[1]), json.loads(sys.argv[2])
 for name in needs:
     try:
         importlib.import_module(name)
@@ -321,13 +321,15 @@ for name in needs:
         pass
 from preimage.testing.check import Violation
 from preimage.testing.process import untouched
-found = ""
-try:
-    with untouched("Importing " + " and ".join(modules)):
-        for name in modules:
-            importlib.import_module(name)
-except Violation as violation:
-    found = str(violation)
+found = []
+for modules in groups:
+    try:
+        with untouched("Importing " + " and ".join(modules)):
+            for name in modules:
+                importlib.import_module(name)
+        found.append("")
+    except Violation as violation:
+        found.append(str(violation))
 print()
 print(json.dumps(found))
 """
@@ -335,6 +337,33 @@ print(json.dumps(found))
 
 _found: dict[tuple[str, ...], str] = {}
 """What importing modules was found to do; components of one module are looked at once."""
+
+
+def _modules(component: Component) -> tuple[str, ...]:
+    return tuple(sorted({component.target.partition(":")[0], component.config.partition(":")[0]}))
+
+
+def import_together(components: Iterable[Component]) -> None:
+    """Import what many components name in one fresh interpreter for all that need the same packages.
+
+    Starting one and importing what is needed takes seconds, and components come by the dozen. What is harmless when
+    it is imported after others is harmless by itself, and is not looked at again; where anything is found, each
+    component is looked at alone, by its check, so that it is told whose it is.
+    """
+    groups: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    for component in components:
+        if "__main__" not in _modules(component):
+            groups.setdefault(component.needs, set()).add(_modules(component))
+    for needs, modules in groups.items():
+        together = sorted(modules - _found.keys())
+        if len(together) < 2:
+            continue
+        try:
+            found = plugins.probe(_IMPORT, json.dumps(needs), json.dumps(together))
+        except Violation:
+            continue  # the checks of whichever cannot be imported say so
+        if not any(found):
+            _found.update(dict.fromkeys(together, ""))
 
 
 @CHECKS.required(remedy="Correct the preset: it may only hold options that the config takes.")
@@ -358,7 +387,7 @@ def _presets_are_options(subject: ComponentSubject) -> None:
 def _importing_leaves_the_process_alone(subject: ComponentSubject) -> None:
     """Importing target and config prints nothing and changes no global generator, setting or directory."""
     component = subject.component
-    modules = tuple(sorted({component.target.partition(":")[0], component.config.partition(":")[0]}))
+    modules = _modules(component)
     if "__main__" in modules:
         raise NotApplicable("It was defined by hand and is in no module.")
     for reference in ("target", "config"):
@@ -367,6 +396,6 @@ def _importing_leaves_the_process_alone(subject: ComponentSubject) -> None:
         except PreimageError as error:
             raise NotApplicable(f"The {reference} cannot be imported; see {reference}-can-be-imported.") from error
     if modules not in _found:
-        _found[modules] = plugins.probe(_IMPORT, json.dumps(component.needs), json.dumps(modules))
+        (_found[modules],) = plugins.probe(_IMPORT, json.dumps(component.needs), json.dumps([modules]))
     if _found[modules]:
         raise Violation(_found[modules])

@@ -8,7 +8,7 @@ from preimage.discovery import normalise
 from preimage.errors import UnknownNameError, nearest
 from preimage.testing import plugin as plugins
 from preimage.testing.check import Report, report_on
-from preimage.testing.component import plan_of
+from preimage.testing.component import import_together, plan_of
 
 if TYPE_CHECKING:
     from preimage._catalogue import Catalogue
@@ -42,6 +42,7 @@ def check_distribution(name: str, *, model: str | None = None, catalogue: Catalo
         raise UnknownNameError(message)
     reports = []
     for plugin in found:
+        import_together(provider.component for provider in plugin.providers if provider.state == "ok")
         reports.append(report_on(f"plugin {plugin.id} {plugin.version}", [(plugins.CHECKS, plugin)]))
         for provider in plugin.providers:
             theirs = provider.kind != "model" or (model or "").partition(":")[0] == provider.component.name

@@ -12,7 +12,7 @@ from preimage.settings import Settings
 from preimage.testing import check_component, check_distribution
 from preimage.testing import plugin as plugins
 from preimage.testing.check import report_on
-from preimage.testing.component import CHECKS, ComponentSubject
+from preimage.testing.component import CHECKS, ComponentSubject, import_together
 
 SOUND = """
 import attrs
@@ -90,6 +90,32 @@ def test_catches(site, check_id):
     name = "acme_" + check_id.replace("-", "_")
     report = report_on("it", [(CHECKS, subject(site, name, *BROKEN[check_id]))])
     assert [outcome.check.id for outcome in report.failures] == [check_id], report.to_text(only_failures=True)
+
+
+def test_many_components_are_imported_in_one_interpreter(site, monkeypatch):
+    """Those that are harmless together are not looked at again; where one is not, each is told what it does itself."""
+    probed = []
+
+    def probe(*arguments, original=plugins.probe):
+        probed.append(arguments)
+        return original(*arguments)
+
+    monkeypatch.setattr(plugins, "probe", probe)
+    harmful = "importing-leaves-the-process-alone"
+    quiet = [subject(site, f"acme_quiet_{place}", {}, {}) for place in range(2)]
+    import_together(one.component for one in quiet)
+    for one in quiet:
+        assert report_on("it", [(CHECKS, one)]).ok
+    assert len(probed) == 1
+
+    mixed = [subject(site, "acme_still", {}, {}), subject(site, "acme_loud", *BROKEN[harmful])]
+    import_together(one.component for one in mixed)
+    still, loud = (report_on("it", [(CHECKS, one)]) for one in mixed)
+    assert still.ok
+    (failure,) = loud.failures
+    assert failure.check.id == harmful
+    assert "acme_loud" in failure.message
+    assert "acme_still" not in failure.message
 
 
 HEAD = "from preimage.api import Component, hookimpl\n"
