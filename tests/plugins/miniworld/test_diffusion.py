@@ -144,7 +144,7 @@ def test_velocity_weights_are_those_of_the_picture():
         kept = float(scheduler.alphas_cumprod[time])
         # With v = a e - s x and z = a x + s e the picture is x = a z - s v: errors of v count s squared.
         picture = float(weights[time]) / (1 - kept)
-        assert picture == pytest.approx(1 + min(kept / (1 - kept), 5), rel=1e-4)
+        assert picture == pytest.approx(1 + min(kept / (1 - kept), 20), rel=1e-4)
     assert weights[999] == 1
 
 

@@ -25,7 +25,7 @@ __all__ = ["AutoencoderTraining", "DecoderTraining", "encoded", "train_autoencod
 class AutoencoderTraining(Schedule):
     """Settings of the training, which are part of the product: the same seed gives the same model."""
 
-    steps: int = 1_650
+    steps: int = 5_000
     batch: int = 8
     learning_rate: float = 3e-3
     warm_up: int = 30
@@ -38,13 +38,13 @@ class AutoencoderTraining(Schedule):
 class DecoderTraining(Schedule):
     """Settings of the second part, in which only the decoder learns."""
 
-    steps: int = 800
+    steps: int = 1_000
     batch: int = 8
     learning_rate: float = 2e-3
     warm_up: int = 30
     weight_decay: float = 0.0
     save_every: int = 150
-    noise: float = 0.15
+    noise: float = 0.3
     object_weight: float = 4.0
 
 
