@@ -62,7 +62,7 @@ def _on_pictures(summary: Summary) -> Finding:
 
 
 def _compared(summary: Summary, claim: str, measure: Measure, left: Sequence[str], right: Sequence[str]) -> Finding:
-    """Return a finding about the means of two groups, and about each optimizer against the captioners."""
+    """Return a finding about the means of two groups, about each captioner, and about each optimizer."""
     first, second = _group(summary, left), _group(summary, right)
     whole = summary.difference(measure, left, right)
     ahead, gap = ("ahead of", whole) if whole.value >= 0 else ("behind", -whole)
@@ -70,23 +70,27 @@ def _compared(summary: Summary, claim: str, measure: Measure, left: Sequence[str
         f"In {_quoted(measure)}, {first} {'is' if len(left) == 1 else 'are'} {ahead} {second} by {gap} over "
         f"{_pictures(whole.count)}."
     ]
-    optimizers = summary.of_kind("optimizer")
-    alone = {
-        recipe: summary.difference(measure, *((left, [recipe]) if list(right) == optimizers else ([recipe], right)))
-        for recipe in optimizers
-    }
-    if len(alone) > 1:
-        signs = {sign: [recipe for recipe, each in alone.items() if each.sign == sign] for sign in (1, -1, 0)}
+    differences = [(f"{first} against {second}", whole)]
+
+    def alone(recipe: str) -> Interval:
+        """Return the difference with one recipe in the place of its group."""
+        name = f"{recipe} against {second}" if recipe in left else f"{first} against {recipe}"
+        found = summary.difference(measure, *(([recipe], right) if recipe in left else (left, [recipe])))
+        differences.append((name, found))
+        return found
+
+    captioners, optimizers = summary.of_kind("captioner"), summary.of_kind("optimizer")
+    if len(captioners) > 1:
+        told = "; ".join(f"{recipe} {alone(recipe)}" for recipe in captioners)
+        sentences.append(f"Captioner by captioner the difference, above zero in favour of the claim, is: {told}.")
+    if len(optimizers) > 1:
+        signs: dict[int, list[str]] = {1: [], -1: [], 0: []}
+        for recipe in optimizers:
+            signs[alone(recipe).sign].append(recipe)
         sentences.append(
             f"Optimizer by optimizer, the whole interval of the difference is in favour of the claim for "
             f"{_listed(signs[1])}, against it for {_listed(signs[-1])}, and on both sides for {_listed(signs[0])}."
         )
-    differences = [(f"{first} against {second}", whole)]
-    differences += [
-        (f"{first} against {recipe}" if list(right) == optimizers else f"{recipe} against {second}", each)
-        for recipe, each in alone.items()
-        if len(alone) > 1
-    ]
     return Finding(claim, _verdict(whole), tuple(sentences), tuple(differences))
 
 

@@ -32,7 +32,7 @@ def test_papers_findings_hold_where_they_were_planted(planted):
 
 
 def test_the_best_captioner_is_the_one_to_beat(planted):
-    """A method that is ahead of the captioners on average, and behind one of them, beats nobody."""
+    """Whoever is ahead of the captioners on average, and behind one of them, beats nobody; each is told of."""
     recipes = {**planted.recipes, "caption twice": {"stages": [{"optimizer": "blip2"}], "terms": [*TERMS, *TERMS]}}
     levels = {
         "caption": (0.6, 0.95, 0.9),
@@ -45,7 +45,13 @@ def test_the_best_captioner_is_the_one_to_beat(planted):
     def change(record):
         return attrs.evolve(record, spent=attrs.evolve(record.spent, candidates=1))
 
-    at_once = findings_of(summarise(planted.store(recipes=recipes, levels=levels, change=change)))[2]
+    _, pictures, at_once, _ = findings_of(summarise(planted.store(recipes=recipes, levels=levels, change=change)))
+    assert [name for name, _ in pictures.differences[1:3]] == [
+        "caption against the 2 optimizers",
+        "caption twice against the 2 optimizers",
+    ]
+    assert [difference.sign for _, difference in pictures.differences[1:3]] == [1, -1]
+    assert pictures.sentences[1].startswith("Captioner by captioner the difference, above zero in favour of the claim")
     assert at_once.verdict == "does not hold"
     assert [name for name, _ in at_once.differences] == [
         "refined against caption: image similarity, shared",
