@@ -18,7 +18,8 @@ class Objective(Protocol):
 
     A batch equals its rows one by one, whatever else is in it. Candidates come complete: the host has put the
     prompt into the term's template, has translated it into the objective's own space and has made all rows
-    equally long. An objective is built by the catalogue as ``target(config, model=…, targets=[…])``.
+    equally long. An objective is built by the catalogue as ``target(config, model=…, targets=[…])``. One that asks
+    further models lists them as ``models``, so that a result says which weights it was found with.
     """
 
     @property

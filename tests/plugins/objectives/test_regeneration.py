@@ -69,6 +69,7 @@ def test_captions_are_ranked_by_what_they_make():
 
     assert result.spent.candidates == 3
     assert result.loss == pytest.approx(min(point.best_loss for point in result.trajectory))
+    assert result.provenance.models.keys() == {"miniworld:clip", "miniworld:blip2", "miniworld:sd"}
 
 
 def test_bad_input_gets_a_sentence(model):

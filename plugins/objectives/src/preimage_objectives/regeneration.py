@@ -72,6 +72,11 @@ class Regeneration:
         """How many targets it was bound to."""
         return self._similarity.n_targets
 
+    @property
+    def models(self) -> tuple[ImageGenerator]:
+        """The generator, which is asked besides the encoder."""
+        return (self._generator,)
+
     @torch.no_grad()
     def loss(self, candidates: Tensor, target: Tensor) -> Tensor:
         """Return the losses, ``(B,)``, of token ids ``(B, L)`` for the targets of index ``(B,)``."""
