@@ -38,8 +38,21 @@ def test_rows_are_explained_in_words_and_tables(files, capsys):
     said = capsys.readouterr().out
     assert "row 3, decided" in said
     assert "row 7, decided" in said
-    assert "2 of 2 answered by blackbox" in said
+    assert "2 of 2 rows answered by blackbox" in said
     assert "age " not in said.replace("age\n", "")
+
+
+def test_rows_decided_as_wanted_are_no_failure(files, capsys):
+    """They get a sentence and no answer, and the program ends well."""
+    folder, model = files
+    decided = model.predict(pd.read_csv(folder / "loans.csv")[["age", "income", "savings"]].head(20)).tolist()
+    rows = [str(decided.index(0)), str(decided.index(1))]
+    assert run(files, "--row", rows[0], "--row", rows[1], "--target", "1") == 0
+    answered, unasked = capsys.readouterr().out.split("\nrow ")
+    assert "before" in answered
+    assert unasked.split("\n\n")[0].splitlines()[1:] == ["  The row is already decided as wanted."]
+    assert "1 of 2 rows answered" in unasked
+    assert "1 decided as wanted already" in unasked
 
 
 def test_answers_written_as_a_table_are_decided_as_asked(files, tmp_path, capsys):

@@ -268,6 +268,10 @@ def test_rows_already_decided_as_wanted_say_so(explained, mixed_table):
     wanted = model.predict(rows)
     explanation = explainer.explain(rows, desired_class=list(wanted))
     assert {one.status for one in explanation} == {"already"}
+    assert not any(one.counterfactuals or one.nearest_miss for one in explanation)
+    assert explanation.to_frame()["answer"].isna().all()
+    assert explanation.changes().empty
+    assert explanation.measures()["answered"].sum() == 0
     assert isinstance(explanation, Explanation)
 
 

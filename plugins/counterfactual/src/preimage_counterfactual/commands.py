@@ -191,7 +191,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     if arguments.out:
         _write(explanation, chosen, arguments.out)
     print(_json(explanation, chosen) if arguments.json else "\n".join(_lines(explanation, chosen)))
-    return 0 if explanation.found.all() else 1
+    return 0 if all(one.status in ("found", "already") for one in explanation) else 1
 
 
 def _read(path: str) -> Any:
@@ -260,9 +260,7 @@ def _lines(explanation: Any, chosen: Sequence[int]) -> list[str]:
                 *(f"  {line}" for line in aligned([("column", "before", "after", "step"), *cells], right=(3,))),
             ]
         lines.append("")
-    answered = int(explanation.found.sum())
-    lines.append(f"{answered} of {len(chosen)} answered by {explanation.method} in {explanation.answers.seconds:.2g} s")
-    return lines
+    return [*lines, explanation.summary()]
 
 
 def _short(value: Any) -> str:

@@ -106,13 +106,19 @@ class Explanation:
         return iter(self._rows)
 
     def __repr__(self) -> str:
-        found = int(self.answers.found.sum())
-        return f"<Explanation of {len(self)} rows: {found} answered, by {self.method} in {self.answers.seconds:.2g} s>"
+        return f"<Explanation: {self.summary()}>"
 
     @property
     def found(self) -> np.ndarray:
         """Which rows have an answer, bool ``(Q,)``."""
         return np.asarray(self.answers.found)
+
+    def summary(self) -> str:
+        """Return how many rows are answered, by what, in what time, and how many needed no answer."""
+        already = self.answers.status.count("already")
+        rest = f", {already} decided as wanted already" if already else ""
+        answered = f"{int(self.answers.found.sum())} of {len(self)} rows answered"
+        return f"{answered} by {self.method} in {self.answers.seconds:.2g} s{rest}"
 
     def table(self) -> Any:
         """Return all answers as a table of the kind that was explained, row by row; rows without one are left out."""

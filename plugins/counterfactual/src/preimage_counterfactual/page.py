@@ -21,11 +21,7 @@ _BAR = 3.0
 
 def write_report(explanation: Explanation, path: str | os.PathLike[str], *, title: str) -> None:
     """Write an explanation to an HTML file; see `Explanation.write_report`."""
-    found = int(explanation.found.sum())
-    lead = (
-        f"{found} of {len(explanation)} rows answered by {explanation.method} in {explanation.answers.seconds:.2g} s. "
-        "Every answer was put to the model as it stands here."
-    )
+    lead = f"{explanation.summary()}. Every answer was put to the model as it stands here."
     style = Path(__file__).with_name("page.css")
     write_document(document(title, lead, body(explanation), styles=[style]), path)
 

@@ -236,11 +236,14 @@ def _answers(
     margins = runs.margin.view(n_queries, times).gather(1, picked)
     lacks, nearest = runs.miss_margin.view(n_queries, times).min(dim=1)
     misses = runs.miss.view(n_queries, times, -1)[torch.arange(n_queries), nearest]
+    # Nearer to the middle of the data than such a row itself may be another one, which nobody has asked for.
+    already = wanted.margin <= 0
+    distances = torch.where(already[:, None], torch.inf, distances)
+    lacks = torch.where(already, torch.inf, lacks)
     valid = distances < torch.inf
     rows = torch.where(valid[:, :, None], rows, reach.reference[:, None])
     status: list[Status] = ["found"] * n_queries
-    already = wanted.margin <= 0
-    for query in (already | ~valid.any(dim=1)).nonzero().flatten().tolist():
+    for query in (~valid.any(dim=1)).nonzero().flatten().tolist():
         fixed = not bool(reach.free[query].any())
         status[query] = _unanswered(bool(already[query]), fixed, runs.stop_reason[query * times])
     counts = torch.stack([runs.candidates, runs.forward, runs.backward], dim=1)
