@@ -76,6 +76,25 @@ def test_searches_run_on_any_distance(task, fitted, name):
         check_kept(one, answers)
 
 
+@pytest.mark.parametrize(("n_near", "level"), [(5, 2.2), (40, 3.0)], ids=["a farther neighbour", "a clearer row"])
+def test_other_rows_are_followed_where_the_nearest_leads_nowhere(n_near, level):
+    """Rows that are as wanted by what the query may not change give it nothing, and its gradient is zero: no plane."""
+
+    class Net(torch.nn.Module):
+        def forward(self, rows):
+            return 10 * torch.relu(rows[:, 0] - 0.5) + 10 * torch.relu(rows[:, 1] - 2) - 0.1
+
+    useless = [[1.0, 0.1 + 0.001 * place] for place in range(n_near)] + [[1.0, -5.0 - place] for place in range(20)]
+    rows = np.array([*useless, *[[0.0, level + 0.01 * place] for place in range(12)], [0.0, 0.0]])
+    space = TableSpace(rows, kinds=dict.fromkeys(range(2), "numeric"), immutable=[0])
+    distance = catalogue().build("distance", "l2")
+    distance.fit(space.data, space=space)
+    decision = Decision(Net(), space, outputs="logits")
+    answers = search(decision, distance, optimizer("gradient"), rows[-1:])
+    assert answers.found.all()
+    assert 2.0 < answers.table()[0, 1] < 2.1
+
+
 @pytest.fixture(scope="module")
 def free_line():
     """Correlated numbers without bounds, and a score that is linear in them."""

@@ -11,8 +11,8 @@ import torch
 from preimage.api import Losses
 from preimage_counterfactual.optimizers.greedy import copied_columns
 from preimage_counterfactual.optimizers.nearest import Bowl
-from preimage_counterfactual.optimizers.neighbours import unlike_neighbours
-from preimage_counterfactual.optimizers.rays import along
+from preimage_counterfactual.optimizers.neighbours import clearest_rows, unlike_neighbours
+from preimage_counterfactual.optimizers.rays import along, nearest_along
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,34 +81,21 @@ class BlackBox:
     def _found(self, space: FeatureSearchSpace, state: BlackBoxState) -> Generator[Any, Any, BlackBoxState]:
         n_runs = space.n_runs
         every = torch.arange(n_runs, device=space.device)
+        points, stages = self.config.points, self.config.stages
         if space.max_changed is None:
             ends = self.ends(space)
         else:
             ends = yield from copied_columns(space, self.config.donors, space.max_changed, every)
-        rows, cost = yield from self._pulled(space, ends, every)
+        rows, cost = yield from nearest_along(space, space.reference, ends, every, points=points, stages=stages)
         lost = cost.isinf().nonzero().flatten()
         if len(lost) and space.max_changed is None and len(space.known):
             # What has been fixed for the query may undo what its neighbours have to give: ask those farther on.
-            count = min(self.config.donors, len(space.known))
-            clear = space.known_margins[:, lost].topk(count, dim=0, largest=False).indices.T
-            others = space.project(space.known[clear.flatten()], lost.repeat_interleave(count))
-            rows[lost], cost[lost] = yield from self._pulled(space, others.view(len(lost), count, -1), lost)
+            ends, begin = clearest_rows(space, self.config.donors, lost), space.reference[lost]
+            rows[lost], cost[lost] = yield from nearest_along(space, begin, ends, lost, points=points, stages=stages)
         found = cost < torch.inf
         rows = torch.where(found[:, None], rows, state.current)
         done = self.config.rounds == 0 or not bool(found.any())
         return BlackBoxState(current=rows, cost=cost, round=1, done=done)
-
-    def _pulled(
-        self, space: FeatureSearchSpace, ends: Tensor, queries: Tensor
-    ) -> Generator[Any, Any, tuple[Tensor, Tensor]]:
-        """Return the best row on the ways to `ends`, ``(Q, K, D)``, and its distance: ``(Q, D)`` and ``(Q,)``."""
-        n_queries, count, width = ends.shape
-        run = queries.repeat_interleave(count)
-        found = yield from along(
-            space, space.reference[run], ends.flatten(0, 1), run, points=self.config.points, stages=self.config.stages
-        )
-        cost, place = found.distances.view(n_queries, count).min(dim=1)
-        return found.rows.view(n_queries, count, width)[torch.arange(n_queries), place], cost
 
     def ends(self, space: FeatureSearchSpace) -> Tensor:
         """Return the rows that ways from each query lead to, ``(N, K, D)``."""

@@ -11,8 +11,8 @@ import torch
 from preimage.api import Gradients
 from preimage_counterfactual.optimizers.greedy import copied_columns
 from preimage_counterfactual.optimizers.nearest import Bowl
-from preimage_counterfactual.optimizers.neighbours import unlike_neighbours
-from preimage_counterfactual.optimizers.rays import Found, along
+from preimage_counterfactual.optimizers.neighbours import clearest_rows, unlike_neighbours
+from preimage_counterfactual.optimizers.rays import Found, along, nearest_along
 from preimage_counterfactual.optimizers.sparse import few_columns
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _SHRINKAGE = 0.1
 _PATIENCE = 2
 """Rounds without a gain after which a query is left alone."""
 _DONORS = 10
-"""Known rows that hand over columns, where only some columns may change and no plane leads there."""
+"""Known rows that are followed where the nearest leads nowhere, or hand over columns where only some may change."""
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -66,9 +66,12 @@ class Gradient:
     the metric of the data.
 
     The first round starts at the query, and at the nearest row of the data that is decided as wanted, so that there is
-    an answer wherever the path from there is free. With at most k columns, the closed form gives up the least
-    useful column after the other until k are left; where these do not reach the boundary, others that go farther do,
-    or known rows hand over some of theirs. Later rounds move those columns alone.
+    an answer wherever the path from there is free. Where what may not change undoes what that row had to give, its
+    next neighbours are followed, and the rows that are decided most clearly.
+
+    With at most k columns, the closed form gives up the least useful column after the other until k are left; where
+    these do not reach the boundary, others that go farther do, or known rows hand over some of theirs. Later rounds
+    move those columns alone.
 
     Where this differs from the usual search by gradients (Wachter et al.): the weight between margin and distance is
     not searched by trial, since on the boundary the closed form knows it; and what is kept is the nearest row that
@@ -149,21 +152,25 @@ class Gradient:
     def _first(
         self, space: FeatureSearchSpace, middle: Tensor, target: Tensor, run: Tensor
     ) -> Generator[Any, Any, Found]:
-        """Look on the rays through the first solution and through the nearest known row that is decided as wanted."""
-        neighbour, known = (found[run] for found in unlike_neighbours(space, 1))
-        ends = torch.cat([middle + 3 * (target - middle), torch.where(known, neighbour[:, 0], target)])
-        both = torch.cat([run, run])
-        found = yield from along(space, torch.cat([middle, middle]), ends, both, points=self.config.points, stages=2)
+        """Look on the rays through the first solution and through the nearest known row, or others, that are as wanted."""
+        near, known = (found[run] for found in unlike_neighbours(space, _DONORS))
+        ends = torch.cat([middle + 3 * (target - middle), torch.where(known, near[:, 0], target)])
+        both, points = torch.cat([run, run]), self.config.points
+        found = yield from along(space, torch.cat([middle, middle]), ends, both, points=points, stages=2)
         count = len(run)
         second = found.distances[count:] < found.distances[:count]
-        return Found(
-            found.valid[:count] | found.valid[count:],
-            torch.where(
-                second[:, None], found.rows[count:], torch.where(found.valid[:count, None], found.rows[:count], target)
-            ),
-            torch.minimum(found.distances[:count], found.distances[count:]),
-            found.share[:count],
+        rows = torch.where(
+            second[:, None], found.rows[count:], torch.where(found.valid[:count, None], found.rows[:count], target)
         )
+        costs = torch.minimum(found.distances[:count], found.distances[count:])
+        lost = costs.isinf().nonzero().flatten()
+        if len(lost) and len(space.known):
+            # What may not change may undo all that the nearest row had to give: others are followed.
+            others = torch.cat([near[lost, 1:], clearest_rows(space, _DONORS, run[lost])], dim=1)
+            better, least = yield from nearest_along(space, middle[lost], others, run[lost], points=points, stages=2)
+            rows = rows.index_copy(0, lost, torch.where((least < torch.inf)[:, None], better, rows[lost]))
+            costs = costs.index_copy(0, lost, least)
+        return Found(costs < torch.inf, rows, costs, found.share[:count])
 
     def _few(
         self, space: FeatureSearchSpace, bowl: Bowl | None, normal: Tensor, offset: Tensor, run: Tensor
@@ -190,14 +197,9 @@ class Gradient:
         lost = costs.isinf().nonzero().flatten()
         if len(lost):
             ends = yield from copied_columns(space, _DONORS, space.max_changed, run[lost])
-            many = run[lost].repeat_interleave(ends.shape[1])
-            found = yield from along(
-                space, space.anchor[many], ends.flatten(0, 1), many, points=self.config.points, stages=2
-            )
-            least, place = found.distances.view(len(lost), -1).min(dim=1)
-            copied = found.rows.view(len(lost), ends.shape[1], -1)[torch.arange(len(lost)), place]
-            better = least < torch.inf
-            rows = rows.index_copy(0, lost, torch.where(better[:, None], copied, rows[lost]))
+            begin = space.anchor[run[lost]]
+            copied, least = yield from nearest_along(space, begin, ends, run[lost], points=self.config.points, stages=2)
+            rows = rows.index_copy(0, lost, torch.where((least < torch.inf)[:, None], copied, rows[lost]))
             costs = costs.index_copy(0, lost, least)
         return Found(costs < torch.inf, rows, costs, torch.ones_like(costs)), free
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from preimage.api import Losses
-from preimage_counterfactual.optimizers.neighbours import unlike_neighbours
+from preimage_counterfactual.optimizers.neighbours import clearest_rows, unlike_neighbours
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,9 +46,7 @@ def copied_columns(
     if not len(lost) or not len(space.known):
         return ends
     run = queries[lost]
-    clear = space.known_margins[:, run].topk(min(donors, len(space.known)), dim=0, largest=False).indices
-    many = run.repeat_interleave(len(clear))
-    far = space.project(space.known[clear.T.flatten()], many).view(len(run), len(clear), -1)
+    far = clearest_rows(space, donors, run)
     others, margins = yield from _handed_over(space, far, run, most)
     ends = ends.index_put((lost[:, None], torch.arange(others.shape[1])[None]), others)
     still = (margins > 0).all(dim=1).nonzero().flatten()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from preimage.feature_space import FeatureSearchSpace
 
-__all__ = ["unlike_neighbours"]
+__all__ = ["clearest_rows", "unlike_neighbours"]
 
 
 def unlike_neighbours(space: FeatureSearchSpace, count: int) -> tuple[Tensor, Tensor]:
@@ -42,6 +42,23 @@ def unlike_neighbours(space: FeatureSearchSpace, count: int) -> tuple[Tensor, Te
     rows = space.project(space.known[place.flatten()], run).view(n_runs, count, -1)
     any_wanted = wanted.any(dim=0)[:, None]
     return torch.where(any_wanted[:, :, None], rows, space.reference[:, None]), any_wanted
+
+
+def clearest_rows(space: FeatureSearchSpace, count: int, queries: Tensor) -> Tensor:
+    """Return the known rows that are decided most clearly as wanted, made feasible, ``(Q, K, D)``.
+
+    What a query may not change undoes sooner what its neighbours have to give than what these have. Where fewer rows
+    are known than `count`, it is all of them.
+
+    Arguments:
+        space: knows rows, and how they are decided.
+        count: how many rows.
+        queries: those to look for, ``(Q,)``.
+    """
+    count = min(count, len(space.known))
+    place = space.known_margins[:, queries].topk(count, dim=0, largest=False).indices.T
+    rows = space.project(space.known[place.flatten()], queries.repeat_interleave(count))
+    return rows.view(len(queries), count, rows.shape[1])
 
 
 def _distances(space: FeatureSearchSpace) -> Tensor:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from preimage.feature_space import FeatureSearchSpace
 
-__all__ = ["Found", "along"]
+__all__ = ["Found", "along", "nearest_along"]
 
 
 @attrs.frozen(eq=False)
@@ -97,3 +97,26 @@ def along(
         lower = torch.where(better, before, share[:, -1])
         upper = torch.where(better, chosen, upper)
     return best
+
+
+def nearest_along(
+    space: FeatureSearchSpace, begin: Tensor, ends: Tensor, run: Tensor, *, points: int, stages: int
+) -> Generator[Losses, Any, tuple[Tensor, Tensor]]:
+    """Return of each query the nearest row on several ways from one point, and its distance: ``(Q, D)`` and ``(Q,)``.
+
+    Where there is none, the distance is infinite and the row the end of a way.
+
+    Arguments:
+        space: rounds rows.
+        begin: ``(Q, D)``.
+        ends: of the ways, ``(Q, K, D)``.
+        run: the queries, ``(Q,)``.
+        points: see `along`.
+        stages: see `along`.
+    """
+    n_queries, count, width = ends.shape
+    owner = torch.arange(n_queries, device=begin.device).repeat_interleave(count)
+    found = yield from along(space, begin[owner], ends.flatten(0, 1), run[owner], points=points, stages=stages)
+    cost, place = found.distances.view(n_queries, count).min(dim=1)
+    rows = found.rows.view(n_queries, count, width)
+    return rows[torch.arange(n_queries, device=rows.device), place], cost
