@@ -1,4 +1,4 @@
-"""A problem small enough to try every prompt, for tests of optimizers over texts."""
+"""A problem small enough to try every prompt, for tests of optimizers over texts; and what all suites share."""
 
 from __future__ import annotations
 
@@ -9,15 +9,25 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from preimage import catalogue
 from preimage.budget import Budget
 from preimage.loop import advance, begin
 from preimage.problem import BoundTerm, Problem
 from preimage.search_space import Constraints, SearchSpace
+from preimage.testing.component import import_together
 from preimage.testing.toy import ToyObjective
 from preimage.text_space import TokenizerSpace
 from preimage.track import Track
 
 WIDTH = 6
+
+
+def pytest_runtest_setup(item):
+    """Spare the suites an interpreter each: what needs the same packages is imported in one for all of them."""
+    if item.name == "test_importing_leaves_the_process_alone" and item.cls.component:
+        needs = catalogue().describe(item.cls.kind, item.cls.component).component.needs
+        usable = (provider.component for provider in catalogue().providers if provider.state == "ok")
+        import_together(component for component in usable if component.needs == needs)
 
 
 @attrs.frozen
