@@ -29,13 +29,14 @@ def files(task, tmp_path_factory, mixed_table):
 def run(files, *arguments):
     folder, _ = files
     given = ["explain", str(folder / "loans.csv"), "--model", str(folder / "model.joblib"), "--trust-model"]
-    return main([*given, "--drop", "granted", *arguments])
+    return main([*given, *arguments])
 
 
 def test_rows_are_explained_in_words_and_tables(files, capsys):
     """Two rows, each with its number in the table."""
     assert run(files, "--row", "3", "--row", "7", "--immutable", "age") == 0
-    said = capsys.readouterr().out
+    said, aside = capsys.readouterr()
+    assert aside == "Left out, since the model does not read it: granted.\n"
     assert "row 3, decided" in said
     assert "row 7, decided" in said
     assert "2 of 2 rows answered by blackbox" in said
@@ -73,10 +74,20 @@ def test_json_can_be_read_by_programs(files, capsys):
     assert [row["position"] for row in json.loads(capsys.readouterr().out)["rows"]] == [11]
 
 
+def test_a_column_may_be_left_out(files, capsys):
+    """Without a word about it; the model is not asked to do without what it reads."""
+    assert run(files, "--row", "3", "--drop", "granted") == 0
+    assert capsys.readouterr().err == ""
+    assert run(files, "--row", "3", "--drop", "age") == 2
+    assert "lacks columns that the model was fitted to, age" in capsys.readouterr().err
+
+
 def test_a_report_is_one_file(files, tmp_path, capsys):
-    """That names the table."""
-    assert run(files, "--row", "0", "--report", str(tmp_path / "page.html")) == 0
-    assert "loans.csv" in (tmp_path / "page.html").read_text()
+    """That names the table and calls rows by their numbers there."""
+    assert run(files, "--row", "4", "--row", "2", "--report", str(tmp_path / "page.html")) == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "loans.csv" in page
+    assert page.index("<h2>Row 4: ") < page.index("<h2>Row 2: ")
 
 
 def test_a_pickle_is_not_opened_without_the_users_word(files, capsys):
@@ -95,7 +106,7 @@ def test_a_skops_file_is_opened_without_where_skops_vouches_for_it(files, tmp_pa
     linear = LogisticRegression(max_iter=2000).fit(table.drop(columns="granted"), table["granted"])
     for model, name in ((linear, "linear.skops"), (forest, "forest.skops")):
         io.dump(model, tmp_path / name)
-    given = ["explain", str(folder / "loans.csv"), "--drop", "granted", "--row", "0", "--model"]
+    given = ["explain", str(folder / "loans.csv"), "--row", "0", "--model"]
     assert main([*given, str(tmp_path / "linear.skops")]) == 0
     assert main([*given, str(tmp_path / "forest.skops")]) == 2
     assert "skops does not vouch for" in capsys.readouterr().err

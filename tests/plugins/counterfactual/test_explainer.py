@@ -11,6 +11,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
 
 from preimage.errors import InputError, UnknownNameError
 from preimage_counterfactual import CounterfactualExplainer, Explanation
@@ -229,6 +230,27 @@ def test_a_page_escapes_what_comes_from_tables(tmp_path):
     page = (tmp_path / "page.html").read_text()
     assert "<b>x" not in page
     assert "&lt;b&gt;x&lt;/b&gt;" in page
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda table: table.assign(granted=table["age"]), "fitted without the columns granted"),
+        (lambda table: table.drop(columns=["age", "sex"]), "lacks columns that the model was fitted to, age, sex"),
+    ],
+)
+def test_columns_are_those_that_the_model_was_fitted_to(change, said, task, mixed_table):
+    """Another one could be changed to no effect."""
+    with pytest.raises(InputError, match=said):
+        CounterfactualExplainer(task("mixed", "forest").model).fit(change(mixed_table()[0]))
+
+
+def test_arrays_are_as_wide_as_what_the_model_was_fitted_to():
+    """They have no names that could tell."""
+    rows = np.random.default_rng(0).normal(size=(40, 3))
+    model = LogisticRegression().fit(rows, rows[:, 0] > 0)
+    with pytest.raises(InputError, match="The table has 2 columns and the model was fitted to 3"):
+        CounterfactualExplainer(model).fit(rows[:, :2])
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="COLUMN",
-        help="a column that the model does not read, such as the label",
+        help="a column to leave out; those that the model is known not to read are left out anyway",
     )
     parser.add_argument("--immutable", action="append", default=[], metavar="COLUMN", help="a column that must stay")
     parser.add_argument(
@@ -164,14 +165,15 @@ def _explain(arguments: argparse.Namespace) -> int:
     from preimage_counterfactual.explainer import CounterfactualExplainer
     from preimage_counterfactual.saved_models import load_model
 
-    table = _without(_read(arguments.table), arguments.drop, arguments.table)
+    model = load_model(arguments.model, trust=arguments.trust_model)
+    table = _read_by(model, _without(_read(arguments.table), arguments.drop, arguments.table))
     chosen = list(range(len(table))) if arguments.all else arguments.row
     strange = [row for row in chosen if not 0 <= row < len(table)]
     if strange:
         message = f"{arguments.table} has the rows 0 to {len(table) - 1}, and --row asks for {strange[0]}."
         raise UsageError(message)
     explainer = CounterfactualExplainer(
-        load_model(arguments.model, trust=arguments.trust_model),
+        model,
         distance=arguments.distance or "joint",
         method=arguments.method or "auto",
         method_options=dict(named_value(text, "-o", "rounds=20") for text in arguments.option),
@@ -187,7 +189,8 @@ def _explain(arguments: argparse.Namespace) -> int:
         max_changed=arguments.max_changed,
     )
     if arguments.report:
-        explanation.write_report(arguments.report, title=f"{Path(arguments.table).name}: what would decide otherwise")
+        title = f"{Path(arguments.table).name}: what would decide otherwise"
+        explanation.write_report(arguments.report, title=title, numbers=chosen)
     if arguments.out:
         _write(explanation, chosen, arguments.out)
     print(_json(explanation, chosen) if arguments.json else "\n".join(_lines(explanation, chosen)))
@@ -225,6 +228,15 @@ def _without(table: Any, names: Sequence[str], path: str) -> Any:
         message = f"{path} has no column {strange[0]!r} to drop; it has {', '.join(map(str, table.columns))}."
         raise InputError(message)
     return table.drop(columns=list(names))
+
+
+def _read_by(model: Any, table: Any) -> Any:
+    """Return a table without what a model does not read, such as the label, and say so."""
+    names = list(getattr(model, "feature_names_in_", table.columns))
+    unread = [str(name) for name in table.columns if name not in names]
+    if unread:
+        print(f"Left out, since the model does not read it: {', '.join(unread)}.", file=sys.stderr)
+    return table[[name for name in table.columns if name in names]]
 
 
 def _bounds(text: str) -> tuple[str, tuple[float | None, float | None]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -204,15 +204,26 @@ class Explanation:
         rows = [attrs.asdict(one, value_serializer=_plain) for one in self]
         return json.dumps({"method": self.method, "seconds": self.answers.seconds, "rows": rows}, default=str)
 
-    def write_report(self, path: str | os.PathLike[str], *, title: str = "Counterfactual explanations") -> None:
+    def write_report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        title: str = "Counterfactual explanations",
+        numbers: Sequence[Any] | None = None,
+    ) -> None:
         """Write one HTML file that needs nothing else: each row, its answers and what they mean.
 
+        Arguments:
+            path: of the file.
+            title: of the page.
+            numbers: what each row is called there; its place among the rows that were explained, without.
+
         Raises:
-            InputError: the file cannot be written.
+            InputError: the file cannot be written, or there are more or fewer numbers than rows.
         """
         from preimage_counterfactual.page import write_report
 
-        write_report(self, path, title=title)
+        write_report(self, path, title=title, numbers=numbers)
 
     def _repr_html_(self) -> str:
         from preimage_counterfactual.page import body

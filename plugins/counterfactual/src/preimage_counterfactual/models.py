@@ -175,14 +175,30 @@ def _estimator_view(model: Any, space: TableSpace, classes: Any) -> ModelView:
 
 
 def _native(model: Any, space: TableSpace) -> Callable[[Any], Any]:
-    """Return what makes of a table of the space the table that an estimator was fitted to."""
+    """Return what makes of a table of the space the table that an estimator was fitted to.
+
+    Raises:
+        InputError: the columns are not those that it was fitted to.
+    """
     names = getattr(model, "feature_names_in_", None)
-    if space.table.library is None:
-        return lambda table: table
-    if names is None:
-        width = getattr(model, "n_features_in_", len(space.names))
-        return (lambda table: table.to_numpy()) if width == len(space.names) else (lambda table: table)
+    width = getattr(model, "n_features_in_", len(space.names))
+    if space.table.library is None or names is None:
+        if width != len(space.names):
+            message = f"The table has {len(space.names)} columns and the model was fitted to {width}: give it those."
+            raise InputError(message)
+        return (lambda table: table) if space.table.library is None else (lambda table: table.to_numpy())
     chosen = list(names)
+    missing = [name for name in chosen if name not in space.names]
+    if missing:
+        message = f"The table lacks columns that the model was fitted to, {', '.join(missing)}: add them."
+        raise InputError(message)
+    strange = [str(name) for name in space.names if name not in chosen]
+    if strange:
+        message = (
+            f"The model was fitted without the columns {', '.join(strange)}, so that it cannot matter what answers say "
+            "of them: leave them out of the table."
+        )
+        raise InputError(message)
     return (lambda table: table) if chosen == list(space.names) else (lambda table: table[chosen])
 
 
