@@ -176,3 +176,15 @@ def test_round_kernel_draws_from_its_own_law(data):
     torch.testing.assert_close(draws.mean(dim=0), form.centre[0], atol=0.03, rtol=0)
     torch.testing.assert_close(torch.cov(draws.T), form.covariance, atol=0.03, rtol=0.03)
     assert not distance.law.keeps_margins
+
+
+def test_a_row_whose_level_was_taken_back_is_drawn_from_all_the_same(frame):
+    """Where a level is not permitted a search leaves none, and the next draws of that row have one again."""
+    space = TableSpace(frame)
+    block = list(range(*space.groups[0].indices(space.width)))
+    rows = space.data[:30].clone()
+    rows[:, block] = 0
+    draws = fitted(space.data, space=space).sample(rows, 50, seeded()).flatten(0, 1)
+
+    assert torch.equal(draws[:, block].sum(dim=1), torch.ones(1500).double())
+    assert (draws[:, block].mean(dim=0) > 0.1).all()

@@ -323,7 +323,10 @@ class Joint(FeatureDistance):
             held = still[:, list(block)]
             if held.all():
                 continue
-            chances = (table[target, source] @ rows[:, list(block)].unsqueeze(2)).squeeze(2)
+            given = rows[:, list(block)]
+            # A search that may not go to some level takes it back and leaves none: any may have been it then.
+            given = torch.where((given > 0).any(dim=1, keepdim=True), given, 1 / len(block))
+            chances = (table[target, source] @ given.unsqueeze(2)).squeeze(2)
             levels = torch.multinomial(chances.cpu(), 1, generator=generator).flatten()
             fresh = torch.nn.functional.one_hot(levels, len(block)).to(rows)
             drawn[:, list(block)] = torch.where(held, rows[:, list(block)], fresh)
