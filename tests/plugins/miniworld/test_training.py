@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
+import preimage_miniworld
 from preimage_miniworld.labels import CLASSES, labels_of
 from preimage_miniworld.parser import attributes_of, parse
 from preimage_miniworld.scene import sample_scene
 from preimage_miniworld.training.noise import short_prompt, training_text
 from preimage_miniworld.training.pool import sibling
+
+MODELS = Path(preimage_miniworld.__file__).parent / "models"
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("open_clip")
@@ -158,3 +161,26 @@ def test_captions_to_learn_from_begin_where_the_picture_says():
             assert said.relation in ("left of", "above")
         elif scene.relation:
             assert said.objects[0].mood == scene.mood
+
+
+def test_a_model_that_is_not_there_is_named_with_the_command_that_trains_it(capsys, tmp_path):
+    """Instead of its figures."""
+    from preimage_miniworld.training.__main__ import main
+
+    main(["evaluate", "--models", str(tmp_path)])
+    assert "mood: not there; train it with: python -m preimage_miniworld.training mood" in capsys.readouterr().out
+
+
+def test_all_models_together_are_small_and_soon_loaded():
+    """All eight, by the loaders of their formats, as the figures say it."""
+    pytest.importorskip("preimage_transformers")
+    pytest.importorskip("preimage_diffusers")
+    pytest.importorskip("preimage_open_clip")
+    from preimage_miniworld.training.figures import storage_figures
+    from preimage_miniworld.training.goals import AT_MOST, missed
+
+    figures = storage_figures(MODELS)
+
+    assert figures.keys() <= AT_MOST.keys()
+    assert missed({"all models: megabytes": figures["all models: megabytes"]}) == []
+    assert 0 < figures["all models: seconds to load"] < 60

@@ -8,6 +8,8 @@ from typing import Any
 
 from attrs import evolve
 
+from preimage_miniworld.training.goals import table
+
 _MODELS = Path(__file__).resolve().parents[1] / "models"
 _NAMES = ("clip", "gpt2", "llama", "mood", "clip-judge", "sentence", "blip2", "attributes", "sd")
 
@@ -34,14 +36,16 @@ def main(arguments: list[str] | None = None) -> None:
     from preimage_miniworld.training import figures
 
     measured: dict[str, float] = {}
+    there = [name for name in names if _place(name, options).exists()]
     for name in names:
-        folder = _place(name, options)
-        if folder.exists():
-            measured.update(_measure(name, figures)(folder))
+        if name in there:
+            measured |= _measure(name, figures)(_place(name, options))
         else:
             print(f"{name}: not there; train it with: python -m preimage_miniworld.training {name}")
+    if there == list(_NAMES):
+        measured |= figures.storage_figures(options.models)
     if measured:
-        print(figures.table(measured))
+        print(table(measured))
 
 
 def _place(name: str, options: argparse.Namespace) -> Path:

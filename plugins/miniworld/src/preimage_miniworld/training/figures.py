@@ -37,10 +37,20 @@ __all__ = [
     "nats",
     "sentence_figures",
     "sentence_vectors",
-    "table",
+    "storage_figures",
 ]
 
 _COUNTS = {1: "one object", 2: "two objects"}
+_ROLES = {
+    "clip": "image-text-encoder",
+    "clip-judge": "image-text-encoder",
+    "gpt2": "language-model",
+    "llama": "language-model",
+    "mood": "classifier",
+    "sentence": "text-encoder",
+    "blip2": "captioner",
+    "sd": "image-generator",
+}
 
 
 def clip_figures(folder: Path, scenes: int = 100, captions: int = 256) -> dict[str, float]:
@@ -290,6 +300,27 @@ def diffusion_figures(
     return found
 
 
+def storage_figures(models: Path) -> dict[str, float]:
+    """Measure what all models take together.
+
+    Args:
+        models: The folder that they lie in.
+
+    Returns:
+        Megabytes of weights, and the seconds in which the plugins for their formats load them, without what importing
+        a library takes where it was imported before.
+    """
+    from preimage import catalogue
+    from preimage_miniworld.loader import MODELS
+
+    began = time.monotonic()
+    for name, scheme in MODELS.items():
+        catalogue().load_model(f"{scheme}:{models / name}", _ROLES[name], device="cpu")
+    seconds = time.monotonic() - began
+    size = sum(path.stat().st_size for path in models.rglob("*.safetensors"))
+    return {"all models: megabytes": size / 1e6, "all models: seconds to load": seconds}
+
+
 def nats(folder: Path, texts: list[str], *, begin: bool = True, first: bool = True) -> list[float]:
     """Return each text's negative log-likelihood under a language model, its end included.
 
@@ -328,12 +359,6 @@ def sentence_vectors(folder: Path, texts: list[str]) -> "torch.Tensor":
     batch = AutoTokenizer.from_pretrained(folder)(texts, padding=True, truncation=True, return_tensors="pt")
     with torch.no_grad():
         return _unit(embed(model, batch.input_ids, batch.attention_mask))
-
-
-def table(figures: dict[str, float]) -> str:
-    """Lay figures out as lines of name and number."""
-    width = max(map(len, figures))
-    return "\n".join(f"{name:<{width}}  {value:6.1f}" for name, value in figures.items())
 
 
 def _ranking(name: str, embedded: "Embed", scenes: int, captions: int) -> dict[str, float]:
