@@ -152,7 +152,7 @@ class Gradient:
     def _first(
         self, space: FeatureSearchSpace, middle: Tensor, target: Tensor, run: Tensor
     ) -> Generator[Any, Any, Found]:
-        """Look on the rays through the first solution and through the nearest known row, or others, that are as wanted."""
+        """Look on the rays through the first solution and a known row that is as wanted: the nearest, or others."""
         near, known = (found[run] for found in unlike_neighbours(space, _DONORS))
         ends = torch.cat([middle + 3 * (target - middle), torch.where(known, near[:, 0], target)])
         both, points = torch.cat([run, run]), self.config.points
