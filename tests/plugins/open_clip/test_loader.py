@@ -254,6 +254,15 @@ class TestManners:
         load(OpenClipConfig(), name=str(tmp_path))
 
         assert logging.getLogger().handlers == before
+        assert logging.getLogger().filters == []
+
+    def test_nobody_is_told_that_a_loaded_model_is_random(self, tmp_path, caplog) -> None:
+        """As open_clip does, which does not know of the weights that follow."""
+        save_model(tmp_path)
+        with caplog.at_level(logging.WARNING):
+            load(OpenClipConfig(), name=str(tmp_path))
+
+        assert caplog.messages == []
 
     def test_the_plugins_module_is_light(self) -> None:
         """Reading what the plugin provides imports neither torch nor open_clip nor numpy."""

@@ -196,10 +196,19 @@ def _from_hub(source: Source, reference: str, config: OpenClipConfig, dtype: tor
 
 @contextmanager
 def _unconfigured_logging() -> Iterator[None]:
-    """Keep open_clip's calls of ``logging.info`` from configuring the root logger of the whole process."""
+    """Keep open_clip's calls of ``logging.info`` from configuring the root logger of the whole process.
+
+    Nor does it say that there are no weights where they are loaded in a second step.
+    """
     root, silence = logging.getLogger(), logging.NullHandler()
     root.addHandler(silence)
+    root.addFilter(_is_no_false_alarm)
     try:
         yield
     finally:
+        root.removeFilter(_is_no_false_alarm)
         root.removeHandler(silence)
+
+
+def _is_no_false_alarm(record: logging.LogRecord) -> bool:
+    return not any(alarm in record.getMessage() for alarm in ("Model initialized randomly", "no CLIP weights found"))
