@@ -259,6 +259,7 @@ class TestManners:
     def test_nobody_is_told_that_a_loaded_model_is_random(self, tmp_path, caplog) -> None:
         """As open_clip does, which does not know of the weights that follow."""
         save_model(tmp_path)
+        caplog.clear()
         with caplog.at_level(logging.WARNING):
             load(OpenClipConfig(), name=str(tmp_path))
 
