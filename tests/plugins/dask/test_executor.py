@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 
+import dask
 import distributed
 import pytest
 
@@ -20,6 +21,14 @@ def cluster():
         n_workers=1, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", silence_logs=50
     ) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def local():
+    """An executor with a cluster of this machine, which gives work up at once."""
+    executor = DaskExecutor(DaskConfig(workers=1, attempts=1))
+    yield executor
+    executor.shutdown()
 
 
 def test_a_running_cluster_is_used_and_left_running(cluster):
@@ -54,11 +63,12 @@ def test_a_running_cluster_has_its_own_workers():
         build_executor("dask:tcp://10.0.0.7:8786", catalogue(), workers=3)
 
 
-def test_work_that_kills_is_given_up():
+def test_workers_of_this_machine_are_not_profiled(local):
+    """The profiler of Dask costs a third of the time in which a worker is started; no one reads what it finds."""
+    assert local.submit(dask.config.get, "distributed.worker.profile.enabled").result() is False
+
+
+def test_work_that_kills_is_given_up(local):
     """With the error that a study writes into the record."""
-    executor = DaskExecutor(DaskConfig(workers=1, attempts=1))
-    try:
-        with pytest.raises(WorkerError, match="Dask workers died of the same work"):
-            executor.submit(os._exit, 3).result()
-    finally:
-        executor.shutdown()
+    with pytest.raises(WorkerError, match="Dask workers died of the same work"):
+        local.submit(os._exit, 3).result()

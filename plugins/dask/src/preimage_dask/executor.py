@@ -120,8 +120,13 @@ class DaskExecutor:
 
 def _local_cluster(config: DaskConfig) -> distributed.LocalCluster:
     # One thread a worker, as torch has one number of threads for the whole process. The scheduler insists on a port for
-    # its dashboard: any that is free, and for this machine only.
-    with dask.config.set({"distributed.scheduler.allowed-failures": config.attempts - 1}):
+    # its dashboard: any that is free, and for this machine only. Nobody looks there for a profile, and taking one
+    # makes importing torch and loading a model half as slow again.
+    settings = {
+        "distributed.scheduler.allowed-failures": config.attempts - 1,
+        "distributed.worker.profile.enabled": False,
+    }
+    with dask.config.set(settings):
         return distributed.LocalCluster(
             n_workers=config.workers or os.cpu_count() or 1,
             threads_per_worker=1,
