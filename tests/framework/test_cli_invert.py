@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -24,7 +25,7 @@ pytest.importorskip("preimage_objectives")
 
 from rich.console import Console
 
-from preimage import Budget, Component, Pipeline, Result, Stage, Term, catalogue
+from preimage import Budget, Catalogue, Component, Pipeline, Result, Stage, Term, catalogue
 from preimage.cli import main
 from preimage.cli.progress import Progress
 from preimage.cli.results import printable
@@ -568,12 +569,15 @@ class TestProgress:
 
 
 class TestSettings:
-    def test_defaults(self, picture: str, tmp_path: Path) -> None:
+    def test_defaults(self, call: Call, picture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Model and optimizer come from preimage.toml where they are not given."""
         settings = '[defaults]\nmodel = "miniworld:clip"\noptimizer = "random-search"\n'
         (tmp_path / "preimage.toml").write_text(settings)
-        command = [sys.executable, "-m", "preimage.cli", "invert", picture, "--num-steps", "1", "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
-        recipe = json.loads(done.stdout)["provenance"]["recipe"]
+        monkeypatch.chdir(tmp_path)
+        # As in a new process, where the file is read when the first thing is looked up.
+        monkeypatch.setattr("preimage._catalogue._of_process", functools.cache(Catalogue))
+        code, out, _ = call(picture, "--num-steps", 1, "--json")
+        assert code == 0
+        recipe = json.loads(out)["provenance"]["recipe"]
         assert recipe["stages"][0]["optimizer"] == "random-search"
         assert recipe["terms"][0]["model"] == "miniworld:clip"
