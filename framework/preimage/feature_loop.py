@@ -175,8 +175,9 @@ def run_features(
 ) -> FeatureRuns:
     """Search until every run has a reason to stop, and return what was found.
 
-    Time and cancellation are looked at before each request, so that a search ends in the middle of a step; what
-    it has found by then stays. Candidates are counted exactly: those beyond the limit are answered by infinity.
+    Time, cancellation and what is left to ask are looked at before each request, so that a search ends in the middle
+    of a step; what it has found by then stays. Candidates are counted exactly: those beyond the limit are answered by
+    infinity.
 
     Arguments:
         problem: answers the requests.
@@ -234,6 +235,9 @@ class _Watch:
             runs.stop(runs.live, "cancelled")
         elif budget is not None and budget.max_seconds is not None and self.seconds >= budget.max_seconds:
             runs.stop(runs.live, "max_seconds")
+        elif budget is not None and budget.max_candidates is not None:
+            # A step that asks until it is content would go on for ever: all its answers would be infinite.
+            runs.stop(runs.candidates >= budget.max_candidates, "max_candidates")
         return all(runs.stop_reason)
 
     def step_ended(self) -> None:

@@ -137,6 +137,21 @@ def test_candidates_are_counted_exactly(limit):
     assert wander.answer.isinf().any() == bool(limit % 5)
 
 
+def test_a_step_that_asks_until_it_is_content_ends_with_its_budget():
+    """What it would be answered from then on is infinite."""
+
+    class Insists(Wander):
+        def step(self, space, state, rng):
+            while True:
+                terms = yield Losses(state.current, terms=True)
+                if (terms[:, 0] <= 0).all():
+                    return state
+
+    runs = run_features(problem(), Insists(), budget=Budget(max_candidates=9))
+    assert runs.candidates.tolist() == [9] * 3
+    assert set(runs.stop_reason) == {"max_candidates"}
+
+
 def test_a_run_in_company_goes_as_it_goes_alone():
     """Every run draws its own numbers."""
     together = run_features(problem(3), Wander(), seed=4, budget=Budget(num_steps=6))
