@@ -376,7 +376,7 @@ def conformance_page() -> str:
         rows += [
             f"| `{check.id}` | {check.level} | {_inline(check.text)} | {_inline(check.remedy)} |" for check in checks
         ]
-        parts += [f"## {checks.kind.capitalize()}", "\n".join(rows)]
+        parts += [f"## {checks.title}", "\n".join(rows)]
     return "\n\n".join(parts)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from preimage.api.optimizer import Optimizer
     from preimage.problem import Problem
 
-__all__ = ["Checkpoint", "load", "save"]
+__all__ = ["Checkpoint", "load", "packed", "save", "unpacked"]
 
 FORMAT = "preimage-run-2"
 
@@ -62,7 +62,7 @@ def save(path: str | os.PathLike[str], identity: str, stages: Sequence[tuple[Sea
         for number, search in enumerate(searches):
             place, kind = f"{stage}/{number}", type(search.state)
             fields = {
-                field.name: _pack(getattr(search.state, field.name), f"{place}/{field.name}", tensors, kind)
+                field.name: packed(getattr(search.state, field.name), f"{place}/{field.name}", tensors, kind)
                 for field in attrs.fields(kind)
             }
             tensors[f"{place}/rngs"] = torch.stack([rng.get_state() for rng in search.rngs])
@@ -115,7 +115,8 @@ def load(path: str | os.PathLike[str], identity: str, optimizers: list[Optimizer
         optimizer = optimizers[stage]
         searches = []
         for number, saved in enumerate(entries):
-            state = optimizer.State(**{name: _unpack(value, tensors, device) for name, value in saved["state"].items()})
+            fields = {name: unpacked(value, tensors, device) for name, value in saved["state"].items()}
+            state = optimizer.State(**fields)
             rngs = tuple(_generator(row) for row in tensors[f"{stage}/{number}/rngs"])
             tracks = [_track(track) for track in saved["tracks"]]
             searches.append(Search(state, rngs, tracks, optimizer.rowwise))
@@ -130,12 +131,17 @@ def _generator(state: torch.Tensor) -> torch.Generator:
     return rng
 
 
-def _pack(value: Any, name: str, tensors: dict[str, torch.Tensor], owner: type) -> Any:
+def packed(value: Any, name: str, tensors: dict[str, torch.Tensor], owner: type) -> Any:
+    """Return a value of a state as plain data, its tensors put into `tensors` under names that begin with `name`.
+
+    Raises:
+        PluginError: it is nothing that a state may hold.
+    """
     if isinstance(value, torch.Tensor):
         tensors[name] = value
         return {"tensor": name}
     if isinstance(value, tuple):
-        return [_pack(item, f"{name}/{index}", tensors, owner) for index, item in enumerate(value)]
+        return [packed(item, f"{name}/{index}", tensors, owner) for index, item in enumerate(value)]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     message = (
@@ -145,11 +151,12 @@ def _pack(value: Any, name: str, tensors: dict[str, torch.Tensor], owner: type) 
     raise PluginError(message)
 
 
-def _unpack(value: Any, tensors: dict[str, torch.Tensor], device: torch.device) -> Any:
+def unpacked(value: Any, tensors: dict[str, torch.Tensor], device: torch.device) -> Any:
+    """Return what `packed` was given, on a device."""
     if isinstance(value, dict):
         return tensors[value["tensor"]].to(device)
     if isinstance(value, list):
-        return tuple(_unpack(item, tensors, device) for item in value)
+        return tuple(unpacked(item, tensors, device) for item in value)
     return value
 
 

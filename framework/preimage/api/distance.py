@@ -31,7 +31,11 @@ class Distance(Protocol):
       ``"affine"``, or ``"monotone"`` (each column by a rising curve, at rows of the fitted data).
     - ``pairwise(left, right)``: the distance of every left, M of them, from every right, N: ``(M, N)``.
     - ``embed(inputs)``: coordinates ``(B, k)`` whose Euclidean distance a metric is.
-    - ``sample(reference, count, generator)``: draws around each row ``(B, D)`` of features, ``(B, count, D)``.
+    - ``sample(reference, count, generator, label=None)``: draws around each row ``(B, D)`` of features,
+      ``(B, count, D)``; `label`, ``(B,)``, is the class that they are to have, where the distance knows classes.
+    - ``quadratic(reference, label=None)``: the form (x' - c)ᵀ P (x' - c) that the distance of x' from each row
+      ``(B, D)`` of features rises with, as an object with `centre` ``(B, D)``, `precision` and its inverse
+      `covariance`, ``(D, D)`` or ``(B, D, D)``; or None.
     """
 
     domain: str

@@ -130,6 +130,13 @@ class Optimizer(Protocol[S]):
             one entry per run, wherever this says one generator or one start; given starts are equally long, and
             runs whose starts are not get a state for each length.
         State: the class of its states, from which the host restores a saved run.
+
+    More is looked for in those that search features and may be absent, which means false:
+
+    - ``keeps_first``: the first answer to a query is kept, not the nearest: a draw is none once the nearest is picked.
+    - ``needs_quadratic``: only distances that rise with a quadratic form will do.
+    - ``needs_sample``: only distances that draw rows will do.
+    - ``needs_linear``: only scores that are linear in the row will do.
     """
 
     requires: frozenset[str]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from preimage.testing.distance import check_distance
     from preimage.testing.distribution import check_distribution
     from preimage.testing.executor import check_executor
+    from preimage.testing.feature_search import check_feature_search
     from preimage.testing.model import check_model
     from preimage.testing.objective import check_objective
     from preimage.testing.optimizer import check_optimizer
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         AdapterSuite,
         DistanceSuite,
         ExecutorSuite,
+        FeatureSearchSuite,
         ModelSuite,
         ObjectiveSuite,
         OptimizerSuite,
@@ -50,6 +52,7 @@ _HOMES = {
     "AdapterSuite": "suite",
     "DistanceSuite": "suite",
     "ExecutorSuite": "suite",
+    "FeatureSearchSuite": "suite",
     "Check": "check",
     "ConformanceError": "check",
     "ModelSuite": "suite",
@@ -64,6 +67,7 @@ _HOMES = {
     "check_distance": "distance",
     "check_distribution": "distribution",
     "check_executor": "executor",
+    "check_feature_search": "feature_search",
     "check_model": "model",
     "check_objective": "objective",
     "check_optimizer": "optimizer",
@@ -77,6 +81,7 @@ __all__ = [
     "ConformanceError",
     "DistanceSuite",
     "ExecutorSuite",
+    "FeatureSearchSuite",
     "ModelSuite",
     "ObjectiveSuite",
     "OptimizerSuite",
@@ -89,6 +94,7 @@ __all__ = [
     "check_distance",
     "check_distribution",
     "check_executor",
+    "check_feature_search",
     "check_model",
     "check_objective",
     "check_optimizer",

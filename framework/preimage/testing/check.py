@@ -190,10 +190,12 @@ class CheckList:
 
     Arguments:
         kind: what is checked.
+        title: what the list is called where a kind has several.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, title: str = "") -> None:
         self.kind = kind
+        self.title = title or kind.capitalize()
         self._checks: dict[str, Check] = {}
 
     def required(self, *, remedy: str) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:

@@ -134,13 +134,25 @@ def _plan_of_kind(
     provider: Provider, options: Mapping[str, Any], catalogue: Catalogue, world: Mapping[str, Any]
 ) -> list[tuple[Sequence[Check], Any]]:
     """Return the checks of the component's own kind, each skipped with the reason if there is nothing to try it on."""
+    if provider.kind != "optimizer":
+        return _plan_of(provider, provider.kind, options, catalogue, world)
+    spaces = provider.component.trait("space") or ("text",)
+    homes = [home for space, home in _OPTIMIZERS.items() if space in spaces]
+    return [entry for home in homes for entry in _plan_of(provider, home, options, catalogue, world)]
+
+
+_OPTIMIZERS = {"text": "optimizer", "features": "feature_search"}
+"""In which module the checks are of optimizers that search a space."""
+
+
+def _plan_of(
+    provider: Provider, home: str, options: Mapping[str, Any], catalogue: Catalogue, world: Mapping[str, Any]
+) -> list[tuple[Sequence[Check], Any]]:
     kind, name = provider.kind, provider.qualified
-    module = importlib.import_module(f"preimage.testing.{kind}")
+    module = importlib.import_module(f"preimage.testing.{home}")
     checks: CheckList = module.CHECKS
     if provider.state != "ok":
         return [(_skipped(checks, f"It cannot be used here: {provider.cause}."), None)]
-    if kind == "optimizer" and "text" not in (provider.component.trait("space") or ("text",)):
-        return [(_skipped(checks, "It does not search texts, for which alone there is a world to try it in."), None)]
     try:
         if kind not in ("objective", "model"):
             subject = module.subject_of(name, options, catalogue)

@@ -14,7 +14,7 @@ import torch
 
 from preimage import checkpoint
 from preimage._loading import missing_members
-from preimage.api import Captions, Component, Gradients, Losses, NextTokens, Optimizer
+from preimage.api import Captions, Component, Gradients, NextTokens, Optimizer
 from preimage.budget import Budget
 from preimage.errors import PluginError
 from preimage.loop import advance, begin
@@ -23,6 +23,7 @@ from preimage.search_space import Constraints
 from preimage.start import random_ids
 from preimage.testing.check import CheckList, NotApplicable, Report, Violation, report_given
 from preimage.testing.process import untouched
+from preimage.testing.recorder import Recorder, same
 from preimage.testing.toy import WORDS, brute_force, toy_problem
 from preimage.track import Best, Track
 
@@ -98,47 +99,10 @@ def subject_of(name: str, options: Mapping[str, Any], catalogue: Catalogue) -> O
     return OptimizerSubject(str(provider), lambda: catalogue.build("optimizer", name, **options), provider.component)
 
 
-class _Recorder:
-    """Stands between the host and an optimizer and notes what passes."""
-
-    def __init__(self, optimizer: Optimizer[Any]) -> None:
-        self._optimizer = optimizer
-        self.requires = optimizer.requires
-        self.rowwise = optimizer.rowwise
-        self.State = optimizer.State
-        self.requests: list[Any] = []
-        self.mutated: set[str] = set()
-
-    def start(self, space: Any, rng: Any, initial: Any) -> Any:
-        before = _copied(initial)
-        state = self._optimizer.start(space, rng, initial)
-        if not _same(before, _copied(initial)):
-            self.mutated.add("the ids that it was given to start from")
-        return state
-
-    def step(self, space: Any, state: Any, rng: Any) -> Any:
-        before = _copied(state)
-        step = self._optimizer.step(space, state, rng)
-        answer = None
-        while True:
-            try:
-                request = step.send(answer)
-            except StopIteration as stop:
-                if not _same(before, _copied(state)):
-                    self.mutated.add("the state that it was given")
-                return stop.value
-            self.requests.append(_copied_request(request))
-            try:
-                answer = yield request
-            except GeneratorExit:
-                step.close()
-                raise
-
-
 @attrs.frozen(eq=False)
 class _Run:
     problem: Problem
-    recorder: _Recorder
+    recorder: Recorder
     searches: tuple[Search, ...]
     tracks: list[Track]
 
@@ -165,7 +129,7 @@ def _run(
     problem = toy_problem(n_targets=n_targets, constraints=constraints, captioner=_captioner_of(subject))
     if length is None and _refines(subject):
         length = 3
-    recorder = _Recorder(subject.build())
+    recorder = Recorder(subject.build())
     tracks = [Track(target) for target in (range(n_targets) if targets is None else targets)]
     if length is not None:
         for track in tracks:
@@ -206,40 +170,6 @@ def _rows(request: Any) -> Tensor:
     return rows[None] if rows.ndim == 1 else rows
 
 
-def _copied_request(request: Any) -> Any:
-    if isinstance(request, NextTokens):
-        return attrs.evolve(request, prefixes=request.prefixes.clone())
-    if isinstance(request, Losses | Gradients):
-        return attrs.evolve(request, candidates=request.candidates.clone())
-    return request
-
-
-def _copied(value: Any) -> Any:
-    """Return a state's fields, or any value, with all tensors copied."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().clone()
-    if isinstance(value, tuple | list):
-        return tuple(map(_copied, value))
-    if attrs.has(type(value)):
-        return tuple(_copied(getattr(value, field.name)) for field in attrs.fields(type(value)))
-    return value
-
-
-def _same(left: Any, right: Any, tolerance: float = 0.0) -> bool:
-    """Tell whether two copies hold the same; NaN equals NaN."""
-    if isinstance(left, torch.Tensor) and isinstance(right, torch.Tensor):
-        if left.shape != right.shape or left.dtype != right.dtype:
-            return False
-        if left.dtype.is_floating_point:
-            return torch.allclose(left, right, rtol=tolerance, atol=tolerance, equal_nan=True)
-        return torch.equal(left, right)
-    if isinstance(left, tuple) and isinstance(right, tuple):
-        return len(left) == len(right) and all(_same(a, b, tolerance) for a, b in zip(left, right, strict=True))
-    if isinstance(left, float) and isinstance(right, float):
-        return left == right or abs(left - right) <= tolerance * max(1.0, abs(left))
-    return bool(left == right)
-
-
 def _history(track: Track) -> tuple[Any, ...]:
     """Return what a run has been through, without the time that it took."""
     assert track.best is not None
@@ -252,9 +182,9 @@ def _history(track: Track) -> tuple[Any, ...]:
 def _require_same(left: Sequence[Track], right: Sequence[Track], what: str, tolerance: float = 0.0) -> None:
     for one, other in zip(left, right, strict=True):
         ours, theirs = _history(one), _history(other)
-        if _same(ours, theirs, tolerance):
+        if same(ours, theirs, tolerance):
             continue
-        step = next((a[0] for a, b in zip(ours[-1], theirs[-1], strict=False) if not _same(a, b, tolerance)), 0)
+        step = next((a[0] for a, b in zip(ours[-1], theirs[-1], strict=False) if not same(a, b, tolerance)), 0)
         message = (
             f"{what} differ from step {step} on: the best prompts are {ours[0]!r} (loss {ours[2]:.6g}) and "
             f"{theirs[0]!r} (loss {theirs[2]:.6g})."
@@ -447,7 +377,7 @@ def _inputs_are_not_changed(subject: OptimizerSubject) -> None:
     """Neither the space nor the state nor the ids it starts from are written to."""
     problem = toy_problem(captioner=_captioner_of(subject))
     embedding, allowed = problem.space.embedding.clone(), problem.space.allowed.clone()
-    recorder = _Recorder(subject.build())
+    recorder = Recorder(subject.build())
     track = Track(0, best=_start(problem, 0, 3, 0))
     searches = begin(problem, recorder, [track], 0)
     advance(problem, recorder, searches, Budget(num_steps=4))

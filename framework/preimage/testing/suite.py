@@ -12,13 +12,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from preimage.errors import OptionError, nearest
-from preimage.testing import adapter, component, distance, executor, model, objective, optimizer, plugin
+from preimage.testing import adapter, component, distance, executor, feature_search, model, objective, optimizer, plugin
 from preimage.testing.check import Check, CheckList, examine
 
 if TYPE_CHECKING:
     from preimage._catalogue import Catalogue
 
-__all__ = ["AdapterSuite", "DistanceSuite", "ExecutorSuite", "ModelSuite", "ObjectiveSuite", "OptimizerSuite", "Suite"]
+__all__ = [
+    "AdapterSuite",
+    "DistanceSuite",
+    "ExecutorSuite",
+    "FeatureSearchSuite",
+    "ModelSuite",
+    "ObjectiveSuite",
+    "OptimizerSuite",
+    "Suite",
+]
 
 
 class Suite:
@@ -99,7 +108,14 @@ _SEVERITY = ("failed", "expected", "passed", "skipped")
 
 def _test(check: Check) -> Callable[[Suite], None]:
     def test(self: Suite) -> None:
-        planned = type(self).plan().get((check.kind, check.id))
+        plan = type(self).plan()
+        planned = plan.get((check.kind, check.id))
+        if planned is None and any(kind == check.kind for kind, _ in plan):
+            pytest.fail(
+                f"{type(self).component!r} has other checks: optimizers of texts have those of OptimizerSuite, "
+                "of rows those of FeatureSearchSuite.",
+                pytrace=False,
+            )
         if planned is None:
             pytest.skip("It was registered by hand, so there is no plugin to look at.")
         reason = type(self).expected_failures.get(check.id, "")
@@ -153,6 +169,24 @@ class OptimizerSuite(Suite):
     def subject(cls) -> optimizer.OptimizerSubject:
         """Return what the checks look at."""
         return optimizer.OptimizerSubject(cls.__name__, cls.factory)
+
+
+class FeatureSearchSuite(Suite):
+    """The checks of an optimizer that searches rows of features.
+
+    ::
+
+        class TestMine(FeatureSearchSuite):
+            component = "my-search"
+    """
+
+    kind = "optimizer"
+    checks = feature_search.CHECKS
+
+    @classmethod
+    def subject(cls) -> feature_search.FeatureSearchSubject:
+        """Return what the checks look at."""
+        return feature_search.FeatureSearchSubject(cls.__name__, cls.factory, catalogue=cls.catalogue())
 
 
 class AdapterSuite(Suite):
