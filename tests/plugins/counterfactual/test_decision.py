@@ -57,6 +57,20 @@ def test_linear_models_without_probabilities_are_rebuilt_too(wine, model):
     assert decision.view.linear
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_columns_that_hardly_ever_differ_are_followed_too():
+    """A number that is another in one row of many, or in none, has its weight in the rebuilt model."""
+    rng = np.random.default_rng(0)
+    rows = np.concatenate([rng.normal(size=(2000, 3)), np.zeros((2000, 6)), np.full((2000, 1), 2.0)], axis=1)
+    rows[range(0, 600, 100), range(3, 9)] = 5.0
+    model = MLPRegressor(hidden_layer_sizes=(8,), max_iter=5, random_state=0).fit(rows, rows[:, :9].sum(axis=1))
+    space = TableSpace(rows, kinds=dict.fromkeys(range(10), "numeric"))
+    decision = Decision(model, space, desired_range=(1.0, None))
+    elsewhere = rng.normal(size=(20, 10))
+    ours = decision.view.smooth(space.encode(elsewhere))[:, 0]
+    np.testing.assert_allclose(ours.numpy(), model.predict(elsewhere), atol=1e-6)
+
+
 def test_what_cannot_be_followed_is_a_black_box(task, wine):
     """Forests and kernels have answers only; support vectors decide by their scores, not by their probabilities."""
     assert task("mixed", "forest").decision.view.smooth is None

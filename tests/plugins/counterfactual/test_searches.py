@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.optimize import minimize
 
 from preimage import catalogue
 from preimage.budget import Budget
 from preimage.errors import AssemblyError, InputError
 from preimage_counterfactual.decision import Decision
+from preimage_counterfactual.optimizers.nearest import Bowl
 from preimage_counterfactual.search import search
 from preimage_counterfactual.space import TableSpace
 
@@ -93,6 +95,73 @@ def test_other_rows_are_followed_where_the_nearest_leads_nowhere(n_near, level):
     answers = search(decision, distance, optimizer("gradient"), rows[-1:])
     assert answers.found.all()
     assert 2.0 < answers.table()[0, 1] < 2.1
+
+
+@pytest.fixture(scope="module")
+def ten_digits():
+    """Sixty pixels, most of them at a bound and some the same in nearly all rows; ten classes and a linear model."""
+    from sklearn.datasets import load_digits
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rows, labels = load_digits(return_X_y=True)
+    rows = rows[:, np.ptp(rows, axis=0) > 0]
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)).fit(rows[:900], labels[:900])
+    space = TableSpace(rows[:900], kinds=dict.fromkeys(range(rows.shape[1]), "numeric"))
+    queries = rows[900:930]
+    wanted = (model.predict(queries) + 1 + np.arange(30) % 9) % 10
+    return Decision(model, space), queries, wanted
+
+
+def test_the_closed_form_is_nearest_among_ten_classes(ten_digits):
+    """Every query is answered, as near as a constrained solver that is given all nine boundaries and the bounds."""
+    decision, queries, wanted = ten_digits
+    distance = catalogue().build("distance", "mahalanobis")
+    distance.fit(decision.space.data, space=decision.space)
+    answers = search(decision, distance, optimizer("linear"), queries, desired=wanted.tolist())
+    assert answers.found.all()
+    assert (answers.rows_asked[:, 0] <= 10).all()
+    scores = decision.view.smooth
+    origin = scores(torch.zeros(1, decision.space.width).double())
+    slopes = (scores(torch.eye(decision.space.width).double()) - origin).numpy()
+    form = distance.quadratic(answers.reach.reference)
+    precision = form.precision.reshape(slopes.shape[0], -1).numpy()
+    for query in range(2):
+        reach, own = answers.reach, wanted[query]
+        rows, start = reach.reference[query].numpy(), answers.rows[query, 0].numpy()
+        normals = np.delete(slopes - slopes[:, [own]], own, axis=1).T
+        offsets = np.delete((origin[0, own] - origin[0]).numpy(), own) - 1e-6
+        solved = minimize(
+            lambda x, rows=rows: (x - rows) @ precision @ (x - rows),
+            rows,
+            jac=lambda x, rows=rows: 2 * precision @ (x - rows),
+            bounds=list(zip(reach.lower[query].tolist(), reach.upper[query].tolist(), strict=True)),
+            constraints={
+                "type": "ineq",
+                "fun": lambda x, n=normals, t=offsets: t - n @ x,
+                "jac": lambda x, n=normals: -n,
+            },
+            method="SLSQP",
+            options={"ftol": 1e-12, "maxiter": 500},
+        )
+        assert solved.success
+        assert (start - rows) @ precision @ (start - rows) == pytest.approx(solved.fun, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["l2", "joint"])
+def test_few_columns_of_many_are_solved_for_in_few_rounds(ten_digits, monkeypatch, name):
+    """Where no set of five columns gets there, the solver does not go on and on: a hundred systems for each query."""
+    solved = []
+    solve = Bowl._solve
+    monkeypatch.setattr(Bowl, "_solve", lambda self, *given: solved.append(len(self.centre)) or solve(self, *given))
+    decision, queries, wanted = ten_digits
+    distance = catalogue().build("distance", name)
+    distance.fit(decision.space.data, labels=decision.known_scores.argmax(dim=1), space=decision.space)
+    answers = search(decision, distance, optimizer("linear"), queries, desired=wanted.tolist(), max_changed=5)
+    assert answers.found.double().mean() > 0.7
+    assert ((answers.rows[:, 0] != answers.reach.reference).sum(dim=1) <= 5).all()
+    assert sum(solved) <= 100 * len(queries)
 
 
 @pytest.fixture(scope="module")

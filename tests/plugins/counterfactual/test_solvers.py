@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize
+from scipy.optimize import lsq_linear, minimize
 
 from preimage_counterfactual.diversity import select_diverse
 from preimage_counterfactual.optimizers.nearest import Bowl
@@ -52,6 +52,55 @@ def test_the_nearest_point_is_that_of_a_constrained_solver(n_planes):
                 compared += 1
                 np.testing.assert_allclose(found[run].numpy(), solved.x, atol=1e-4)
     assert compared >= 15
+
+
+def alike(n_runs, width, n_planes, seed):
+    """Coordinates that nearly move as one, within narrow bounds, and half-spaces of which one is there twice."""
+    root = draw(width, 2, seed=seed)
+    covariance = (root @ root.T + 0.02 * torch.eye(width))[None]
+    centre, room = 0.3 * draw(n_runs, width, seed=seed + 1), draw(n_runs, width, seed=seed + 2).abs()
+    bowl = Bowl(centre, torch.linalg.inv(covariance), covariance, centre.clamp_max(0) - room, centre + 0.2 * room)
+    normals = draw(n_runs, n_planes, width, seed=seed + 3)
+    normals[:, -1] = 2 * normals[:, 0]
+    corner = torch.where(normals[:, 0] > 0, bowl.lower, bowl.upper)
+    inside = corner + 0.3 * (bowl.lower + bowl.upper - 2 * corner)
+    return bowl, normals, (normals @ inside[:, :, None])[:, :, 0]
+
+
+def test_many_bounds_at_once_are_solved_in_few_rounds(monkeypatch):
+    """Where most coordinates end at bounds, all that is wrong is turned at once; the conditions of the optimum hold."""
+    rounds = []
+    solve = Bowl._solve
+    monkeypatch.setattr(Bowl, "_solve", lambda self, *given: rounds.append(len(self.centre)) or solve(self, *given))
+    for seed in range(5):
+        bowl, normals, offsets = alike(20, 40, 4, 10 * seed)
+        offsets[:, 1] = torch.inf
+        rounds.clear()
+        found = bowl.nearest(normals, offsets)
+        assert len(rounds) <= 25
+        assert sum(rounds) <= 12 * len(found)
+        lower, upper = found == bowl.lower, found == bowl.upper
+        assert (lower | upper).double().mean() > 0.2
+        gap = offsets - (normals @ found[:, :, None])[:, :, 0]
+        assert (gap > -1e-8).all()
+        # The slope of the cost is a sum of pushes: of half-spaces that are met, and of bounds, each inwards.
+        slope = (found - bowl.centre) @ bowl.precision[0]
+        for run in range(len(found)):
+            sides = torch.eye(40).double()
+            pushes = torch.cat([-normals[run][gap[run] < 1e-7], sides[lower[run]], -sides[upper[run]]])
+            left = lsq_linear(pushes.T.numpy(), slope[run].numpy(), (0, np.inf), method="bvls", tol=1e-14).cost
+            assert left < 1e-12 * (1 + float(slope[run].square().sum()))
+
+
+def test_where_a_half_space_is_out_of_reach_the_answer_goes_as_far_as_bounds_let_it():
+    """Whatever the cost, the row is in the corner; a plane without a slope changes nothing."""
+    bowl, normals, _ = alike(10, 12, 2, 3)
+    normal = normals[:, :1]
+    corner = torch.where(normal[:, 0] > 0, bowl.lower, bowl.upper)
+    far = (normal[:, 0] * corner).sum(dim=1) - 1.0
+    torch.testing.assert_close(bowl.nearest(normal, far[:, None]), corner)
+    flat = torch.cat([normal, torch.zeros_like(normal)], dim=1)
+    torch.testing.assert_close(bowl.nearest(flat, torch.stack([far, far - 9], dim=1)), corner)
 
 
 def test_without_bounds_it_is_the_closed_form():

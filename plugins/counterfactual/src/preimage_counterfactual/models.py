@@ -267,11 +267,22 @@ def _layers(final: Any) -> list[Any] | None:
 
 
 def _probes(space: TableSpace) -> Tensor:
-    """Return rows whose columns are independent of each other, so that they span everything, ``(n, D)``."""
+    """Return rows whose columns are independent of each other, so that they span everything, ``(n, D)``.
+
+    A column may be the same in all rows but one, and draws of rows would miss that one: beside them, each float has
+    its least and its greatest value in a row of its own. A number that is the same in all rows is raised by one.
+    """
     rng = torch.Generator().manual_seed(0)
-    count = 2 * space.width + 20
+    extremes = torch.cat([space.data.argmin(dim=0), space.data.argmax(dim=0)])
+    moved = torch.arange(space.width).repeat(2)
+    count = 2 * space.width + 20 + len(extremes)
     pick = torch.randint(len(space.data), (count, len(space.units)), generator=rng)
+    pick[torch.arange(len(extremes)), space.column_of[moved]] = extremes
     rows = space.data[pick[:, space.column_of], torch.arange(space.width)]
+    same = space.data.amin(dim=0) == space.data.amax(dim=0)
+    for column, span in zip(space.columns, space.spans, strict=True):
+        if column.scalar and not column.levels and same[span].all():
+            rows[span.start, span] += 1.0
     return space.from_raw(space.to_raw(rows))
 
 

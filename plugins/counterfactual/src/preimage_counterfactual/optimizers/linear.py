@@ -85,52 +85,52 @@ class Linear:
 
     def step(self, space: FeatureSearchSpace, state: LinearState, rng: Any) -> Step[LinearState]:
         """Add the half-space that the gradient shows, solve, and ask whether the solution holds."""
-        run = torch.arange(space.n_runs, device=space.device)
-        terms, slopes = yield Gradients(state.current, run, terms="decision")
-        normals, offsets = self.extended(state, terms, slopes)
-        behind = offsets - state.depth[:, None]
-        bowls = [Bowl.of(space, self.categories(space, state))]
+        run = (~state.answered).nonzero().flatten()
+        current, depth = state.current[run], state.depth[run]
+        terms, slopes = yield Gradients(current, run, terms="decision")
+        normal = slopes[:, 0]
+        offset = (normal * current).sum(dim=1) - terms[:, 0]
+        normals, offsets = self.extended(state, normal, offset, run)
+        behind = offsets[run] - depth[:, None]
+        bowls = [Bowl.of(space, self.categories(space, state)).rows(run)]
         if space.max_changed is not None:
-            offset = (slopes[:, 0] * state.current).sum(dim=1) - terms[:, 0] - state.depth
-            bowls = few_columns(space, bowls[0], slopes[:, 0], offset, run)
-        fluids = [bowl.nearest(normals, behind) for bowl in bowls]
+            bowls = few_columns(space, bowls[0], normal, offset - depth, run)
+        fluids = [bowl.nearest(normals[run], behind) for bowl in bowls]
         solutions = [
-            self.settled(space, bowl, fluid, normals, behind, run) for bowl, fluid in zip(bowls, fluids, strict=True)
+            self.settled(space, bowl, fluid, normals[run], behind, run)
+            for bowl, fluid in zip(bowls, fluids, strict=True)
         ]
         answer = yield Losses(torch.cat(solutions), run.repeat(len(bowls)), terms=True)
-        margin, distance = answer.view(len(bowls), -1, 2).unbind(dim=2)
+        margin = answer[:, 0].view(len(bowls), -1)
         holds, count = (margin <= 0).any(dim=0), state.round + 1
-        answered = state.answered | holds
-        if answered.all():
-            return attrs.evolve(state, current=fluids[0], answered=answered, round=count, done=True)
-        # Of several sets of columns the nearest that holds goes on, or the one that lacks least.
-        nearest = torch.where(margin <= 0, distance, torch.inf).argmin(dim=0)
-        best = torch.where(holds, nearest, margin.argmin(dim=0))
-        fluid, solution = (torch.stack(rows)[best, run] for rows in (fluids, solutions))
-        rounded = space.round(solution, run)
-        lacking = ((normals @ rounded[:, :, None])[:, :, 0] - offsets).nan_to_num(neginf=0).amax(dim=1).clamp_min(0)
+        answered = state.answered.index_put((run,), holds)
+        if holds.all():
+            return attrs.evolve(state, answered=answered, round=count, done=True)
+        # Of several sets of columns that goes on which lacks least.
+        best, every = margin.argmin(dim=0), torch.arange(len(run), device=space.device)
+        fluid, solution = (torch.stack(rows)[best, every] for rows in (fluids, solutions))
+        lacking = (normals[run] @ space.round(solution, run)[:, :, None])[:, :, 0] - offsets[run]
+        lacking = lacking.nan_to_num(neginf=0).amax(dim=1).clamp_min(0)
         return LinearState(
-            current=fluid,
+            current=state.current.index_copy(0, run, fluid),
             normals=normals,
             offsets=offsets,
-            depth=state.depth + torch.where(answered, 0.0, lacking),
+            depth=state.depth.index_add(0, run, lacking),
             answered=answered,
             round=count,
             done=count >= self.config.rounds,
         )
 
-    def extended(self, state: LinearState, terms: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the half-spaces with those that the gradient adds, where it adds any: normals and offsets."""
-        normal = slopes[:, 0]
-        offset = (normal * state.current).sum(dim=1) - terms[:, 0]
-        known = (state.normals - normal[:, None]).abs().amax(dim=2) <= _SAME * normal.abs().amax(dim=1)[:, None]
+    def extended(self, state: LinearState, normal: Tensor, offset: Tensor, run: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the half-spaces with those that queries add, where they add any: normals and offsets."""
+        known = (state.normals[run] - normal[:, None]).abs().amax(dim=2) <= _SAME * normal.abs().amax(dim=1)[:, None]
         new = ~known.any(dim=1)
         if not new.any():
             return state.normals, state.offsets
         # A half-space that holds everything takes the place of one that is known already.
-        normal = torch.where(new[:, None], normal, 0.0)
-        offset = torch.where(new, offset, torch.inf)
-        return torch.cat([state.normals, normal[:, None]], dim=1), torch.cat([state.offsets, offset[:, None]], dim=1)
+        normals = torch.zeros_like(state.current).index_put((run[new],), normal[new])
+        offsets = torch.full_like(state.depth, torch.inf).index_put((run[new],), offset[new])
+        return torch.cat([state.normals, normals[:, None]], dim=1), torch.cat([state.offsets, offsets[:, None]], dim=1)
 
     def categories(self, space: FeatureSearchSpace, state: LinearState) -> Tensor | None:
         """Return rows whose levels to take on, ``(N, D)``: from round to round those of another known row."""

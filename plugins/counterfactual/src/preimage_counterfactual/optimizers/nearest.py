@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Bowl"]
 
-_ROUNDS = 40
-_SWEEPS = 300
+_ROUNDS = 200
+_PATIENCE = 3
+"""Rounds that may leave as much wrong as before while all that is wrong is turned at once."""
 _STIFF = 1e3
-_GREAT = 1e6
-_OUTSIDE = 1e-12
+_GIVE = 1e-12
+"""How much half-spaces give: as a share of what they would without bounds, for a force of one."""
+_EXACT = 1e-10
+_UNTRIED = 2**31
 
 
 @attrs.frozen(eq=False)
@@ -100,58 +103,60 @@ class Bowl:
     def nearest(self, normals: Tensor, offsets: Tensor) -> Tensor:
         """Return the points of least cost with ``normals · x <= offsets``, ``(N, D)``.
 
-        Without bounds it is the closed form ``c - C w (wᵀc - t) / (wᵀ C w)``. What leaves the bounds is then held at
-        them and the rest solved again, what is held and need not be is let go, until nothing changes: an active set.
-        Where no point is behind all half-spaces, the answer is no point of them.
+        Without bounds it is the closed form ``c - C w (wᵀc - t) / (wᵀ C w)``. Where that leaves the bounds, it is
+        guessed which coordinates are held at them and which half-spaces are met with equality, the rest is solved, and
+        what has been guessed wrongly is turned, until nothing is wrong. All of it is turned at once as long as that
+        leaves less and less wrong, and one at a time, always the last, where it does not; since half-spaces give by a
+        trace, this ends: block principal pivoting (Portugal, Júdice and Vicente 1994) with Murty's rule.
+
+        Where no point is behind all half-spaces, the answer is one that is as little before them as can be.
 
         Arguments:
             normals: ``(N, C, D)``.
-            offsets: ``(N, C)``.
+            offsets: ``(N, C)``; infinite where a half-space holds everything.
         """
-        fixed = self.lower == self.upper
-        held = fixed
-        values = torch.where(held, self.lower, self.centre)
-        solution, force = self._solve(held, values, normals, offsets)
-        pending = torch.arange(len(self.centre), device=self.centre.device)
-        bowl, wanted = self, (normals, offsets)
-        result = solution
-        for count in range(_ROUNDS):
-            out = ((solution < bowl.lower - _OUTSIDE) | (solution > bowl.upper + _OUTSIDE)) & ~held
-            changing = out.any(dim=1)
-            loose = None
-            if count:
-                loose = bowl._pulling(held & ~fixed, values, solution, force, wanted[0]) & ~changing[:, None]
-                changing = changing | loose.any(dim=1)
-            if not changing.any():
+        height = (_times(normals, self.covariance) * normals).sum(dim=2)
+        # No step leads behind a plane without a slope.
+        offsets = torch.where(height > 0, offsets, torch.inf)
+        bowl, pending = self, torch.arange(len(self.centre), device=self.centre.device)
+        guess, result = _Guess.of(self, normals, offsets, height), self.centre
+        for _ in range(_ROUNDS):
+            point, force = bowl._solve(guess, normals, offsets)
+            result = result.index_copy(0, pending, point)
+            wrong = bowl._wrong(guess, point, force, normals, offsets)
+            some = wrong.any(dim=1).nonzero().flatten()
+            if not len(some):
                 break
-            some = changing.nonzero().flatten()
-            pending, bowl = pending[some], bowl.rows(some)
-            wanted = wanted[0][some], wanted[1][some]
-            fixed = fixed[some]
-            held = (held | out if loose is None else held & ~loose | out)[some]
-            bounded = torch.clamp(solution[some], bowl.lower, bowl.upper)
-            values = torch.where(out[some], bounded, values[some])
-            solution, force = bowl._solve(held, values, *wanted)
-            result = result.index_copy(0, pending, solution)
+            pending, bowl, normals, offsets = pending[some], bowl.rows(some), normals[some], offsets[some]
+            guess = guess.rows(some).turned(wrong[some], torch.clamp(point[some], bowl.lower, bowl.upper))
         return torch.clamp(result, self.lower, self.upper)
 
-    def _solve(self, held: Tensor, values: Tensor, normals: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the points of least cost where some coordinates are held, and the forces of the half-spaces."""
-        covariance, centre = self.given(held, values)
+    def _solve(self, guess: _Guess, normals: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the points of least cost if a guess is right, and the forces of the half-spaces."""
+        covariance, centre = self.given(guess.held, guess.values)
         along = _times(normals, covariance)
-        gap = (normals @ centre[:, :, None])[:, :, 0] - offsets  # minus infinity where a half-space holds everything
-        force, able = _multipliers(along @ normals.mT, gap)
-        return centre - ((force * able)[:, None] @ along)[:, 0], force
+        gap = torch.where(guess.met, _products(normals, centre) - offsets, 0.0)
+        force = _forces(along @ normals.mT, gap, guess.met, guess.give)
+        return torch.where(guess.held, guess.values, centre - (force[:, None] @ along)[:, 0]), force
 
-    def _pulling(self, held: Tensor, values: Tensor, solution: Tensor, force: Tensor, normals: Tensor) -> Tensor:
-        """Return of each query the held coordinate that its bound pulls hardest instead of pushing, bool ``(N, D)``.
+    def _wrong(self, guess: _Guess, point: Tensor, force: Tensor, normals: Tensor, offsets: Tensor) -> Tensor:
+        """Return where a guess is wrong, half-spaces before coordinates, bool ``(N, C + D)``.
 
-        One at a time, and only once all are within bounds: letting go of several may run in circles.
+        Wrong are half-spaces that pull or that a point is not behind, coordinates that leave their bounds, and held
+        ones that their bound pulls.
         """
-        push = _times((solution - self.centre)[:, None], self.precision)[:, 0] + (force[:, None] @ normals)[:, 0]
-        pull = torch.where(values == self.lower, -push, push).masked_fill(~held, 0.0)
-        worst = pull.argmax(dim=1, keepdim=True)
-        return torch.zeros_like(held).scatter_(1, worst, pull.gather(1, worst) > _OUTSIDE)
+        size = _products(normals.abs(), point.abs()) + offsets.abs()
+        before = _products(normals, point) - offsets > _EXACT * size
+        room = _EXACT * (1 + point.abs())
+        out = (point < self.lower - room) | (point > self.upper + room)
+        at_bound = guess.held & (self.lower < self.upper)
+        pulled = at_bound
+        if at_bound.any():
+            slope, push = _times((point - self.centre)[:, None], self.precision)[:, 0], (force[:, None] @ normals)[:, 0]
+            noise = _EXACT * (slope.abs().amax(dim=1) + push.abs().amax(dim=1))
+            outward = torch.where(guess.values == self.lower, -slope - push, slope + push)
+            pulled = at_bound & (outward > noise[:, None])
+        return torch.cat([torch.where(guess.met, force < 0, before), torch.where(guess.held, pulled, out)], dim=1)
 
     def given(self, held: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return the covariance and centre of the rest where some coordinates are held at `values`."""
@@ -167,29 +172,79 @@ class Bowl:
         return covariance, self.centre + apart - _times(push, covariance)[:, 0]
 
 
+@attrs.frozen(eq=False)
+class _Guess:
+    """Which bounds and half-spaces decide where the nearest points are.
+
+    Attributes:
+        held: coordinates, bool ``(N, D)``.
+        values: where they are held, ``(N, D)``.
+        met: half-spaces that are met with equality, bool ``(N, C)``.
+        give: how far each half-space gives for a force of one, ``(N, C)``.
+        fewest: of each query how much was wrong at best, ``(N,)``.
+        patience: how many more rounds may not be better, ``(N,)``.
+    """
+
+    held: Tensor
+    values: Tensor
+    met: Tensor
+    give: Tensor
+    fewest: Tensor
+    patience: Tensor
+
+    @classmethod
+    def of(cls, bowl: Bowl, normals: Tensor, offsets: Tensor, height: Tensor) -> _Guess:
+        """Return the guess that only bounds matter that leave one value, and half-spaces that the bottom is before.
+
+        `height` is wᵀ C w of each half-space, ``(N, C)``.
+        """
+        fixed = bowl.lower == bowl.upper
+        values = torch.where(fixed, bowl.lower, bowl.centre)
+        _, centre = bowl.given(fixed, values)
+        give = _GIVE * torch.where(height > 0, height, 1.0)
+        fewest = torch.full((len(values),), _UNTRIED, device=values.device)
+        return cls(
+            fixed, values, _products(normals, centre) > offsets, give, fewest, torch.full_like(fewest, _PATIENCE)
+        )
+
+    def rows(self, run: Tensor) -> _Guess:
+        """Return the guesses of some queries, ``(B,)``."""
+        return _Guess(*(getattr(self, field.name)[run] for field in attrs.fields(_Guess)))
+
+    def turned(self, wrong: Tensor, bounded: Tensor) -> _Guess:
+        """Return the guess with what is wrong turned; what is held anew is held where it is in `bounded`."""
+        count = wrong.sum(dim=1)
+        better = count < self.fewest
+        patience = torch.where(better, _PATIENCE, self.patience - 1)
+        last = wrong.shape[1] - 1 - wrong.flip(1).int().argmax(dim=1, keepdim=True)
+        alone = torch.zeros_like(wrong).scatter_(1, last, True)
+        turn = torch.where((patience < 0)[:, None], alone, wrong)
+        planes, coordinates = turn.split([self.met.shape[1], self.held.shape[1]], dim=1)
+        return attrs.evolve(
+            self,
+            held=self.held ^ coordinates,
+            values=torch.where(coordinates & ~self.held, bounded, self.values),
+            met=self.met ^ planes,
+            fewest=torch.minimum(count, self.fewest),
+            patience=patience,
+        )
+
+
 def _times(rows: Tensor, matrices: Tensor) -> Tensor:
     """Return rows, ``(N, K, D)``, times matrices, ``(N, D, D)`` or one for all, which is one product instead of N."""
     return rows @ matrices[0] if len(matrices) == 1 else rows @ matrices
 
 
-def _multipliers(gram: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the forces ``f >= 0`` of half-spaces with the least ``fᵀ G f / 2 - fᵀ g``, and which can be obeyed.
+def _products(normals: Tensor, points: Tensor) -> Tensor:
+    """Return ``normals · x`` of each query, ``(N, C)``."""
+    return (normals @ points[:, :, None])[:, :, 0]
 
-    Both are ``(N, C)``.
 
-    Where everything that could obey a half-space is held, its force is as great as can be, so that it is let go.
-    """
-    diagonal = gram.diagonal(dim1=1, dim2=2)
-    able = diagonal > 1e-12 * diagonal.amax().clamp_min(1e-300)
-    stuck = torch.where(gap > 0, _GREAT, 0.0).to(gap)
+def _forces(gram: Tensor, gap: Tensor, met: Tensor, give: Tensor) -> Tensor:
+    """Return the forces that close the gaps of the half-spaces that are met, ``(N, C)``; 0 for the others."""
     if gram.shape[1] == 1:
-        return torch.where(able, gap.clamp_min(0) / diagonal, stuck), able
-    force = torch.zeros_like(gap)
-    for _ in range(_SWEEPS):
-        before = force.clone()
-        for place in range(gram.shape[1]):
-            rest = gap[:, place] - (gram[:, place] * force).sum(dim=1) + diagonal[:, place] * force[:, place]
-            force[:, place] = torch.where(able[:, place], (rest / diagonal[:, place]).clamp_min(0), 0.0)
-        if (force - before).abs().max() <= 1e-12 * (1 + force.abs().max()):
-            break
-    return torch.where(able, force, stuck), able
+        return torch.where(met, gap / (gram[:, 0] + give), 0.0)
+    both = met[:, :, None] & met[:, None]
+    matrix = torch.where(both, gram, 0.0) + torch.diag_embed(torch.where(met, give, 1.0))
+    forces: Tensor = torch.linalg.solve(matrix, gap[:, :, None])[:, :, 0]
+    return forces
