@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 
-def pip(*arguments):
+def pip(*arguments, python=sys.executable):
     subprocess.run(
-        [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *map(str, arguments)],
+        [python, "-m", "pip", "--quiet", "--disable-pip-version-check", *map(str, arguments)],
         check=True,
         stdin=subprocess.DEVNULL,
     )
@@ -53,7 +53,9 @@ def alone(tmp_path, wheels, dependencies):
         for path in dependencies:
             (packages / path.name).symlink_to(path)
         commands = environment / "bin"
-        pip("--python", commands / "python", "install", "--no-index", "--no-deps", *(wheels[name] for name in names))
+        # pip is among the links; what is run only once need not be compiled beforehand.
+        options = ("--no-index", "--no-deps", "--no-compile")
+        pip("install", *options, *(wheels[name] for name in names), python=commands / "python")
         return commands
 
     return install
