@@ -323,3 +323,28 @@ def test_measures_of_a_row_without_an_answer_are_missing(task, mixed_table):
     assert not measured["answered"].any()
     assert measured[["distance", "l2", "outlier", "violations", "agreement"]].isna().all(axis=None)
     assert measured["seconds"].notna().all()
+
+
+@pytest.mark.parametrize("method", ["gradient", "blackbox"])
+@pytest.mark.parametrize("form", ["logits", "probabilities"])
+def test_with_a_threshold_opposite_is_the_nearest_of_the_classes_that_reach_it(method, form):
+    """Not a row that the present class has merely lost its lead in, which may be decided as before."""
+    module = torch.nn.Linear(2, 3).double()
+    with torch.no_grad():
+        module.weight[:] = torch.tensor([[-1.0, -1.0], [2.0, 0.0], [0.0, 2.0]])
+        module.bias[:] = torch.tensor([1.0, 0.0, 0.0])
+    model = module if form == "logits" else torch.nn.Sequential(module, torch.nn.Softmax(dim=1))
+    rows = np.random.default_rng(0).normal(size=(200, 2))
+    explainer = CounterfactualExplainer(model, distance="l2", method=method, threshold=0.6, inputs="encoded").fit(rows)
+    queries = rows[(rows.sum(axis=1) < 0)][:20]
+    answers = explainer.explain(queries).answers
+    each = [explainer.explain(queries, desired_class=wanted).answers.distances[:, 0] for wanted in (1, 2)]
+
+    with torch.no_grad():
+        chances = module(answers.rows[:, 0]).softmax(dim=1)
+        now = module(answers.reach.reference).argmax(dim=1)
+    assert (now == 0).all()
+    assert answers.found.all()
+    assert (chances[:, 1:].amax(dim=1) >= 0.6).all()
+    slack = 0.1 if method == "blackbox" else 1e-3
+    torch.testing.assert_close(answers.distances[:, 0], torch.stack(each).amin(dim=0), rtol=slack, atol=1e-6)

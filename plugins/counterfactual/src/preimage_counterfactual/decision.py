@@ -63,7 +63,8 @@ class Decision:
     Arguments:
         model: a scikit-learn estimator or pipeline, a torch module, or a function of a table.
         space: the columns.
-        threshold: the probability that the wanted class must reach; without it, it must be the likeliest.
+        threshold: the probability that the wanted class must reach, or one of them where any other than the present one
+            is wanted; without it, it must be the likeliest.
         desired_range: for regressions, ``(least, greatest)``; None for no limit.
         margin: a function of a table that answers ``(B,)``, not above 0 where wanted, instead of all this.
         inputs: what a torch module reads: ``"raw"`` units or rows as they are ``"encoded"``.
@@ -136,7 +137,7 @@ class Decision:
 
         Arguments:
             reach: of the queries.
-            desired: a class, one class for each query, or ``"opposite"``: anything but what is decided now.
+            desired: a class, one class for each query, or ``"opposite"``: any other than the one decided now.
 
         Raises:
             InputError: there is no such class, or not one for each query.
@@ -243,7 +244,8 @@ def margin(
         label: the class that is to be reached, or left, ``(B,)``.
         away: whether it is to be left, bool ``(B,)``.
         form: what the scores are.
-        threshold: the probability to be reached; without it the class must beat every other.
+        threshold: the probability to be reached, by any other class where one is to be left; without it the class must
+            beat every other.
         wanted: the range of a value.
 
     >>> scores, label = torch.tensor([[0.2, 0.8]]), torch.tensor([0])
@@ -253,15 +255,18 @@ def margin(
     if wanted is not None:
         value = scores[:, 0]
         return torch.maximum(wanted[0] - value, value - wanted[1])
-    own = scores.gather(1, label[:, None])[:, 0]
-    rest = scores.scatter(1, label[:, None], -torch.inf)
+    own, rest = _apart(scores, label)
     if threshold is None:
         behind = rest.amax(dim=1) - own
-    elif form == "probabilities":
-        behind = threshold - own
-        return torch.where(away, threshold - (1 - own), behind)
-    else:
-        odds = torch.logit(torch.tensor(threshold, dtype=scores.dtype))
-        behind = torch.logsumexp(rest, dim=1) - own
-        return torch.where(away, odds - behind, odds + behind)
-    return torch.where(away, -behind, behind)
+        return torch.where(away, -behind, behind)
+    # To leave a class is to reach any other one, as surely as one that is named: the likeliest is the nearest to it.
+    own, rest = _apart(scores, torch.where(away, rest.argmax(dim=1), label))
+    if form == "probabilities":
+        return threshold - own
+    odds = torch.logit(torch.tensor(threshold, dtype=scores.dtype))
+    return odds + torch.logsumexp(rest, dim=1) - own
+
+
+def _apart(scores: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the scores of a class, ``(B,)``, and all scores with minus infinity in its place, ``(B, C)``."""
+    return scores.gather(1, label[:, None])[:, 0], scores.scatter(1, label[:, None], -torch.inf)

@@ -43,7 +43,8 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
             of features; ``auto`` takes the fastest that fits the model and the distance, and ``blackbox`` for the rows
             that it has found nothing for.
         method_options: of a method given by name.
-        threshold: the probability that the desired class must reach; without it, it must be the likeliest.
+        threshold: the probability that the desired class must reach, or some other than the present one where none is
+            named; without it, it must be the likeliest.
         desired_range: for regressions, ``(least, greatest)``.
         outputs: what a function or module answers: ``probabilities``, ``logits`` or ``values``.
         inputs: what a torch module reads: rows in the table's units, ``raw``, or ``encoded``.
@@ -140,7 +141,8 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
 
         Arguments:
             X: the rows, as a table or a single row of one.
-            desired_class: a class, one for each row, or ``"opposite"``: any but the one decided now.
+            desired_class: a class, one for each row, or ``"opposite"``: the nearest answer of all classes but the one
+                decided now.
             total_cfs: answers to each row, near to it and unlike each other.
             features_to_vary: the columns that may change; without it all that are not immutable.
             permitted_range: by column ``(least, greatest)`` or the permitted levels; for all rows, or one for each.

@@ -156,7 +156,7 @@ def search(
     reach = decision.space.around(queries, ranges=ranges, vary=vary)
     wanted = decision.wanted(reach, desired)
     keeps_first = getattr(optimizer, "keeps_first", False)
-    one_by_one = not keeps_first and _heads_for_one(decision, distance, optimizer) and bool(wanted.away.any())
+    one_by_one = not keeps_first and _heads_for_one(distance, optimizer) and bool(wanted.away.any())
     n_free = wanted.others.shape[1] if one_by_one else 1
     times = n_free if count == 1 else n_free - 1 + _RESTARTS_PER_ANSWER * count
     searched, asked = (reach, wanted) if times == 1 else (reach.repeated(times), wanted.repeated(times, one_by_one))
@@ -209,14 +209,13 @@ def _check_fit(decision: Decision, distance: Distance, optimizer: Optimizer[Any]
         raise AssemblyError(message)
 
 
-def _heads_for_one(decision: Decision, distance: Distance, optimizer: Optimizer[Any]) -> bool:
+def _heads_for_one(distance: Distance, optimizer: Optimizer[Any]) -> bool:
     """Tell whether a search that may end in any other class would look at one of them alone.
 
     A gradient shows the plane of the class that is likeliest at a row, which need not be the nearest; a
-    class-conditional distance asks which class the answer has. A threshold for leaving a class is none for any other.
+    class-conditional distance asks which class the answer has.
     """
-    looks = "gradient" in optimizer.requires or getattr(distance, "conditional", False)
-    return bool(looks) and decision.threshold is None
+    return "gradient" in optimizer.requires or bool(getattr(distance, "conditional", False))
 
 
 def _answers(

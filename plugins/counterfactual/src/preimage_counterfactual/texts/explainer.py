@@ -133,7 +133,7 @@ class TextExplainer:
 
         Arguments:
             texts: a text or a list of them.
-            desired_class: a class, or ``"opposite"``: any but the one decided now.
+            desired_class: a class, or ``"opposite"``: the nearest answer of all classes but the one decided now.
 
         Raises:
             InputError: a text has no word, or is too long for a model.
