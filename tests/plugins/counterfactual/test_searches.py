@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.optimize import minimize
+from scipy.optimize import Bounds, LinearConstraint, milp, minimize
 
 from preimage import catalogue
 from preimage.budget import Budget
@@ -149,9 +149,31 @@ def test_the_closed_form_is_nearest_among_ten_classes(ten_digits):
         assert (start - rows) @ precision @ (start - rows) == pytest.approx(solved.fun, rel=1e-4)
 
 
+def farthest(decision, reach, query, wanted, most):
+    """How far before the boundaries a linear model leaves the best row with at most so many columns changed: exact."""
+    width = decision.space.width
+    origin = decision.view.smooth(torch.zeros(1, width).double())
+    slopes = (decision.view.smooth(torch.eye(width).double()) - origin).T
+    start, low, high = (limit[query].numpy() for limit in (reach.reference, reach.lower, reach.upper))
+    rivals = [label for label in range(len(slopes)) if label != wanted]
+    before = (slopes[rivals] - slopes[wanted]).numpy()
+    behind = -(before @ start + (origin[0, rivals] - origin[0, wanted]).numpy())
+    # Steps, whether each is made, and the margin, which is to be least but need not be below -1.
+    one, none, margin = np.eye(width), np.zeros((width, width)), np.ones((len(rivals), 1))
+    rules = [
+        LinearConstraint(np.hstack([before, np.zeros((len(rivals), width)), -margin]), ub=behind),
+        LinearConstraint(np.hstack([one, -np.diag(high - start), none[:, :1]]), ub=0),
+        LinearConstraint(np.hstack([one, -np.diag(low - start), none[:, :1]]), lb=0),
+        LinearConstraint(np.hstack([none[0], np.ones(width), 0]), ub=most),
+    ]
+    bounds = Bounds([*(low - start), *none[0], -1], [*(high - start), *np.ones(width), np.inf])
+    whole = [*none[0], *np.ones(width), 0]
+    return milp([*none[0], *none[0], 1], constraints=rules, bounds=bounds, integrality=whole).fun
+
+
 @pytest.mark.parametrize("name", ["l2", "joint"])
 def test_few_columns_of_many_are_solved_for_in_few_rounds(ten_digits, monkeypatch, name):
-    """Where no set of five columns gets there, the solver does not go on and on: a hundred systems for each query."""
+    """What is unanswered no five columns can answer; the solver does not go on and on: 150 systems for each query."""
     solved = []
     solve = Bowl._solve
     monkeypatch.setattr(Bowl, "_solve", lambda self, *given: solved.append(len(self.centre)) or solve(self, *given))
@@ -159,9 +181,11 @@ def test_few_columns_of_many_are_solved_for_in_few_rounds(ten_digits, monkeypatc
     distance = catalogue().build("distance", name)
     distance.fit(decision.space.data, labels=decision.known_scores.argmax(dim=1), space=decision.space)
     answers = search(decision, distance, optimizer("linear"), queries, desired=wanted.tolist(), max_changed=5)
-    assert answers.found.double().mean() > 0.7
     assert ((answers.rows[:, 0] != answers.reach.reference).sum(dim=1) <= 5).all()
-    assert sum(solved) <= 100 * len(queries)
+    assert sum(solved) <= 150 * len(queries)
+    lost = (~answers.found).nonzero().flatten().tolist()
+    assert len(lost) < 5
+    assert all(farthest(decision, answers.reach, query, wanted[query], 5) > 0 for query in lost)
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,8 @@ class Linear:
     holds all that is wanted, what is found in the end is nearest. Where values have to be whole numbers or levels, they
     are rounded, held, and the rest is solved again; when rounding undoes the decision, the next solution lies
     deeper, and has the levels of a known row that is decided as wanted. Where only some columns may change, several
-    sets of them are solved for and asked about at once.
+    sets of them are solved for and asked about at once: those that are best for the boundary that has just been met,
+    and those that are for the mean of all boundaries, since columns that lead behind one may lead away from another.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"gradient"})
@@ -94,7 +95,10 @@ class Linear:
         behind = offsets[run] - depth[:, None]
         bowls = [Bowl.of(space, self.categories(space, state)).rows(run)]
         if space.max_changed is not None:
-            bowls = few_columns(space, bowls[0], normal, offset - depth, run)
+            planes = [(normal, offset - depth)]
+            if state.round:
+                planes.append(_mean(normals[run], behind))
+            bowls = [few for plane in planes for few in few_columns(space, bowls[0], *plane, run)]
         fluids = [bowl.nearest(normals[run], behind) for bowl in bowls]
         solutions = [
             self.settled(space, bowl, fluid, normals[run], behind, run)
@@ -152,3 +156,13 @@ class Linear:
             bowl, lower=torch.where(held, rounded, bowl.lower), upper=torch.where(held, rounded, bowl.upper)
         )
         return still.nearest(normals, offsets)
+
+
+def _mean(normals: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean of half-spaces, each as steep as the others: ``(N, D)`` and ``(N,)``.
+
+    It holds all that is in each of them.
+    """
+    size = normals.norm(dim=2)
+    share = torch.where(offsets.isfinite() & (size > 0), 1 / size, 0.0)
+    return (normals * share[:, :, None]).sum(dim=1), (offsets.nan_to_num(posinf=0.0) * share).sum(dim=1)
