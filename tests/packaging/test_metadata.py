@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.metadata
 import subprocess
 import sys
@@ -37,19 +38,29 @@ class Imports(ast.NodeVisitor):
             self.names.add(node.module.partition(".")[0])
 
 
+@functools.cache
+def parsed(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def owners():
+    """Return the installed distributions by the packages that they bring: all of them are read for it."""
+    return importlib.metadata.packages_distributions()
+
+
 def imported(folder, skip=()):
     """Return the distributions whose packages the modules under `folder` import."""
     visitor = Imports()
     for path in folder.rglob("*.py"):
         if not any(part in path.parts for part in skip):
-            visitor.visit(ast.parse(path.read_text(encoding="utf-8")))
-    owners = importlib.metadata.packages_distributions()
+            visitor.visit(parsed(path))
     found = set()
     for name in visitor.names - set(sys.stdlib_module_names) - {folder.name}:
         if name.startswith("preimage"):
             found.add(name.replace("_", "-"))
         else:
-            found |= {owner.replace("_", "-").replace(".", "-").lower() for owner in owners.get(name, [f"?{name}"])}
+            found |= {owner.replace("_", "-").replace(".", "-").lower() for owner in owners().get(name, [f"?{name}"])}
     return found
 
 
@@ -69,7 +80,7 @@ def test_what_extras_bring_is_imported_by_nothing_else(first_party):
 
 def test_everything_that_is_declared_is_used(plugin):
     """A requirement that no module imports, or names where the catalogue looks it up, is left over."""
-    modules = [ast.parse(path.read_text(encoding="utf-8")) for path in plugin.source.rglob("*.py")]
+    modules = [parsed(path) for path in plugin.source.rglob("*.py")]
     texts = {node.value for module in modules for node in ast.walk(module) if isinstance(node, ast.Constant)}
     named = {text.replace("_", "-") for text in texts if isinstance(text, str)}
     left_over = plugin.requires - imported(plugin.source) - {"preimage"} - BROUGHT_BY_PLUGINS

@@ -12,6 +12,12 @@ from pathlib import Path
 
 import pytest
 
+SHOW = """
+import json, sys
+from preimage.cli import main
+sys.exit(any([main(["show", *each]) for each in json.loads(sys.argv[1])]))
+"""
+
 
 def pip(*arguments, python=sys.executable):
     subprocess.run(
@@ -105,10 +111,8 @@ def test_a_plugin_works_alone(plugin, alone, every_distribution):
     assert {item["state"] for item in listed.values()} == {"ok"}
     observes = plugin.name == "preimage-tensorboard"
     assert bool(listed[plugin.name]["components"]) != observes
-    for component in listed[plugin.name]["components"]:
-        subprocess.run(
-            [commands / "preimage", "show", component["kind"], component["name"]], check=True, capture_output=True
-        )
+    components = [(component["kind"], component["name"]) for component in listed[plugin.name]["components"]]
+    subprocess.run([commands / "python", "-c", SHOW, json.dumps(components)], check=True, capture_output=True)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the environment is made of symbolic links")
