@@ -15,7 +15,9 @@ from preimage.cli import main
 from preimage.errors import ConstraintError, InputError, UnknownNameError
 from preimage.testing import OptimizerSuite
 from preimage_counterfactual import TextExplainer
+from preimage_counterfactual.texts.judging import nats_of
 from preimage_counterfactual.texts.wording import WordChange, changed, marked, word_changes, words_in
+from preimage_fuse.fuse import Fuse
 from preimage_miniworld.data import held_out
 
 SAD = "a small gloomy blue star at night"
@@ -194,6 +196,28 @@ def test_optimizers_of_prompts_will_do(method, mood):
     )
     assert decided(mood, answer.text) == "neutral"
     assert answer.edits <= 3
+
+
+def test_gradients_of_a_language_model_with_other_tokens_count(mood, writer, explainer, monkeypatch):
+    """With `gcg` an adapter carries them over, and at the same number of texts the answer costs less than without."""
+    carried, pull_back = [], Fuse.pull_back
+
+    def watched(adapter, *given):
+        carried.append(pull_back(adapter, *given))
+        return carried[-1]
+
+    monkeypatch.setattr(Fuse, "pull_back", watched)
+    options = {"method": "gcg", "budget": preimage.Budget(max_candidates=600), "method_options": {"search_width": 100}}
+    text = "a little tearful yellow plus and a huge orange triangle in the dark"
+    with_it, without = (
+        TextExplainer(mood, language_model=model, **options).explain(text, desired_class="positive")
+        for model in (writer, None)
+    )
+    assert decided(mood, with_it.text) == decided(mood, without.text) == "positive"
+    assert writer.space.fingerprint != mood.space.fingerprint
+    assert any(gradient.abs().max() > 0 for gradient in carried)
+    assert cost(explainer, text, with_it.text) < cost(explainer, text, without.text)
+    assert with_it.nats_after < nats_of(writer, [without.text]).item()
 
 
 def test_any_distance_of_texts_will_do(mood):
