@@ -105,7 +105,7 @@ def test_a_study_that_is_killed_goes_on(undisturbed, tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}
     with subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, env=environment) as process:
         while process.poll() is None and _count(tmp_path / "study") < 3:
-            time.sleep(0.01)
+            time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
     with Store.open(tmp_path / "study") as store:
         before = store.records()
