@@ -21,7 +21,7 @@ def wine(task):
 
 
 def test_a_margin_is_not_above_zero_where_it_is_as_wanted():
-    """Reached or left, beaten or above a threshold, in probabilities and in logits alike."""
+    """Reached, or left for another class, beaten or above a threshold, in probabilities and in logits alike."""
     logits = torch.randn(200, 3, generator=torch.Generator().manual_seed(0)).double()
     probabilities = logits.softmax(dim=1)
     label = torch.arange(200) % 3
@@ -30,7 +30,8 @@ def test_a_margin_is_not_above_zero_where_it_is_as_wanted():
         for threshold in (None, 0.4, 0.7):
             own = probabilities[torch.arange(200), label]
             reached = own >= threshold if threshold else probabilities.argmax(dim=1) == label
-            left = 1 - own >= threshold if threshold else probabilities.argmax(dim=1) != label
+            others = probabilities.scatter(1, label[:, None], 0.0).amax(dim=1)
+            left = others >= threshold if threshold else probabilities.argmax(dim=1) != label
             for scores, form in ((probabilities, "probabilities"), (logits, "logits")):
                 found = margin(scores, label, leave, form, threshold) <= 0
                 assert torch.equal(found, left if away else reached)
