@@ -58,7 +58,6 @@ class Component:
     ``complement``          what one less itself is called, as SSIM    distance
     ``requires``            gradient, next-token, captions             optimizer
     ``start``               required: it refines a given prompt        optimizer
-    ``ends``                together: no run ends before the others    optimizer (of features)
     ``offers``              gradient, next-token                       objective
     ``role``                image-text-encoder, text-encoder, …        objective, distance (needs), model (has)
     ``target``              image, text, label                         objective

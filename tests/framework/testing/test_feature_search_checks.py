@@ -13,10 +13,9 @@ from preimage import Catalogue
 from preimage.api import Component, Gradients, Losses
 from preimage.settings import Settings
 from preimage.testing import ConformanceError, FeatureSearchSuite, OptimizerSuite, check_feature_search
-from preimage.testing.check import Violation
 from preimage.testing.component import plan_for
 from preimage.testing.example import RowClimb
-from preimage.testing.feature_search import CHECKS, FeatureSearchSubject
+from preimage.testing.feature_search import CHECKS
 from preimage.testing.toy_rows import ToyReach, toy_rows, toy_rows_problem
 
 BROKEN = {}
@@ -356,28 +355,6 @@ def test_the_suite_of_the_other_space_fails(catalogue):
     body = {"component": "row-climb", "catalogue": classmethod(lambda cls: catalogue)}
     with pytest.raises(pytest.fail.Exception, match="of rows those of FeatureSearchSuite"):
         type("Suite", (OptimizerSuite,), body)().test_bans_are_respected()
-
-
-def test_a_search_that_ends_with_its_batch_may_be_better_in_company(catalogue):
-    """Where it declares so; it may not be worse."""
-
-    class GoesOnTogether(RowClimb):
-        def step(self, space, state, rng):
-            moved = yield from super().step(space, state, rng)
-            return attrs.evolve(moved, done=moved.round >= 5 + 5 * space.n_runs)
-
-    class StopsTogether(GoesOnTogether):
-        def step(self, space, state, rng):
-            moved = yield from super().step(space, state, rng)
-            return attrs.evolve(moved, done=moved.round >= 30 - 5 * space.n_runs)
-
-    (check,) = (check for check in CHECKS if check.id == "company-changes-nothing")
-    together = Component("together", "a:B", "a:C", "1.0", "Ends together.", ("space:features", "ends:together"))
-    with pytest.raises(Violation, match="In company query"):
-        check.run(FeatureSearchSubject("better", GoesOnTogether, None, catalogue))
-    check.run(FeatureSearchSubject("better", GoesOnTogether, together, catalogue))
-    with pytest.raises(Violation, match="In company query"):
-        check.run(FeatureSearchSubject("worse", StopsTogether, together, catalogue))
 
 
 def test_the_toy_says_what_a_row_has_that_it_may_not():

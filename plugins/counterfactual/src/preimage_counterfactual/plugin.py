@@ -126,7 +126,7 @@ def provide_optimizers() -> tuple[Component, ...]:
             config="preimage_counterfactual.config:EvolutionConfig",
             api="1.0",
             summary="Populations of rows that cross and mutate, for any model and any distance.",
-            traits=("space:features", "ends:together"),
+            traits=("space:features",),
             needs=("torch",),
         ),
         Component(

@@ -29,14 +29,14 @@ class EvolutionState:
         rows: the rows that live, best first, ``(N, P, D)``.
         fitness: what they are ordered by, least first, ``(N, P)``: see `Evolution.fitness`; infinite before the first
             generation.
-        stale: generations since any query has gained.
+        stale: generations since each query has gained, ``(N,)``.
         generation: generations made.
         done: there were generations enough, or no query gains any more.
     """
 
     rows: Tensor
     fitness: Tensor
-    stale: int = 0
+    stale: Tensor
     generation: int = 0
     done: bool = False
 
@@ -73,7 +73,8 @@ class Evolution:
         share = _each(rng, lambda own: torch.rand(size, 1, generator=own, dtype=begin.dtype)).sqrt()
         share[:, 0] = 0.0 if given else 1.0
         rows = begin[:, None] + share * (donors - begin[:, None])
-        return EvolutionState(rows=rows, fitness=rows.new_full(rows.shape[:2], torch.inf))
+        stale = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
+        return EvolutionState(rows=rows, fitness=rows.new_full(rows.shape[:2], torch.inf), stale=stale)
 
     def step(
         self, space: FeatureSearchSpace, state: EvolutionState, rng: Sequence[torch.Generator]
@@ -82,23 +83,27 @@ class Evolution:
         n_runs, size, width = state.rows.shape
         first = state.generation == 0
         children = state.rows if first else self.children(space, state, rng)
-        run = torch.arange(n_runs, device=children.device).repeat_interleave(size)
-        rows = space.round(children.flatten(0, 1), run)
+        # A query that gains no more is left alone, whatever the others of its batch do.
+        live = (state.stale < self.config.patience).nonzero().flatten()
+        run = live.repeat_interleave(size)
+        rows = space.round(children[live].flatten(0, 1), run)
         terms = yield Losses(rows, run, terms=True)
-        fitness = self.fitness(space, rows, run, terms).view(n_runs, size)
-        every = torch.cat([state.rows, rows.view(n_runs, size, width)], dim=1)
+        born, fitness = state.rows.clone(), torch.full_like(state.fitness, torch.inf)
+        born[live] = rows.view(len(live), size, width)
+        fitness[live] = self.fitness(space, rows, run, terms).view(len(live), size)
+        every = torch.cat([state.rows, born], dim=1)
         order = torch.cat([state.fitness, fitness], dim=1)
         best, place = order.sort(dim=1, stable=True)
         survivors = every.gather(1, place[:, :size, None].expand(-1, -1, width))
-        gained = bool((best[:, 0] < state.fitness[:, 0] - self.config.tolerance).any())
-        stale = 0 if gained or first else state.stale + 1
+        gained = best[:, 0] < state.fitness[:, 0] - self.config.tolerance
+        stale = torch.where(gained, 0, state.stale + (0 if first else 1))
         count = state.generation + 1
         return EvolutionState(
             rows=survivors,
             fitness=best[:, :size],
             stale=stale,
             generation=count,
-            done=count >= self.config.generations or stale >= self.config.patience,
+            done=count >= self.config.generations or not bool((stale < self.config.patience).any()),
         )
 
     def fitness(self, space: FeatureSearchSpace, rows: Tensor, run: Tensor, terms: Tensor) -> Tensor:
