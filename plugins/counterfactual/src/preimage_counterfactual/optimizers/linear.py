@@ -92,17 +92,16 @@ class Linear:
         normal = slopes[:, 0]
         offset = (normal * current).sum(dim=1) - terms[:, 0]
         normals, offsets = self.extended(state, normal, offset, run)
-        behind = offsets[run] - depth[:, None]
+        own, behind = normals[run], offsets[run] - depth[:, None]
         bowls = [Bowl.of(space, self.categories(space, state)).rows(run)]
         if space.max_changed is not None:
             planes = [(normal, offset - depth)]
             if state.round:
-                planes.append(_mean(normals[run], behind))
+                planes.append(_mean(own, behind))
             bowls = [few for plane in planes for few in few_columns(space, bowls[0], *plane, run)]
-        fluids = [bowl.nearest(normals[run], behind) for bowl in bowls]
+        fluids = [bowl.nearest(own, behind) for bowl in bowls]
         solutions = [
-            self.settled(space, bowl, fluid, normals[run], behind, run)
-            for bowl, fluid in zip(bowls, fluids, strict=True)
+            self.settled(space, bowl, fluid, own, behind, run) for bowl, fluid in zip(bowls, fluids, strict=True)
         ]
         answer = yield Losses(torch.cat(solutions), run.repeat(len(bowls)), terms=True)
         margin = answer[:, 0].view(len(bowls), -1)
@@ -113,7 +112,7 @@ class Linear:
         # Of several sets of columns that goes on which lacks least.
         best, every = margin.argmin(dim=0), torch.arange(len(run), device=space.device)
         fluid, solution = (torch.stack(rows)[best, every] for rows in (fluids, solutions))
-        lacking = (normals[run] @ space.round(solution, run)[:, :, None])[:, :, 0] - offsets[run]
+        lacking = (own @ space.round(solution, run)[:, :, None])[:, :, 0] - offsets[run]
         lacking = lacking.nan_to_num(neginf=0).amax(dim=1).clamp_min(0)
         return LinearState(
             current=state.current.index_copy(0, run, fluid),

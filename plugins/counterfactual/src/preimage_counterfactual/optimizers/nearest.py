@@ -194,18 +194,16 @@ class _Guess:
 
     @classmethod
     def of(cls, bowl: Bowl, normals: Tensor, offsets: Tensor, height: Tensor) -> _Guess:
-        """Return the guess that only bounds matter that leave one value, and half-spaces that the bottom is before.
+        """Return the guess that only bounds matter that leave one value, and half-spaces that the centre is before.
 
         `height` is wᵀ C w of each half-space, ``(N, C)``.
         """
         fixed = bowl.lower == bowl.upper
         values = torch.where(fixed, bowl.lower, bowl.centre)
-        _, centre = bowl.given(fixed, values)
         give = _GIVE * torch.where(height > 0, height, 1.0)
         fewest = torch.full((len(values),), _UNTRIED, device=values.device)
-        return cls(
-            fixed, values, _products(normals, centre) > offsets, give, fewest, torch.full_like(fewest, _PATIENCE)
-        )
+        met = _products(normals, values) > offsets
+        return cls(fixed, values, met, give, fewest, torch.full_like(fewest, _PATIENCE))
 
     def rows(self, run: Tensor) -> _Guess:
         """Return the guesses of some queries, ``(B,)``."""
