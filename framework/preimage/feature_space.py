@@ -31,7 +31,8 @@ class FeatureSearchSpace:
             0; called when a search first asks.
         labels: the class of each query, ``(N,)``, for distances that depend on it.
         wanted: the class that each answer should have, ``(N,)``.
-        max_changed: how many columns an answer may change; any number without it.
+        max_changed: how many columns an answer may change; any number without it. Columns that follow others, which
+            have room and which no search may move, change with them and do not count.
         streams: which random numbers each run draws, ``(N,)``; equal numbers, equal draws.
 
     Raises:
@@ -66,6 +67,7 @@ class FeatureSearchSpace:
         self.lower, self.upper, self.free = reach.lower, reach.upper, reach.free
         # Where a run stays in what it may not move: the query, unless it is held somewhere else.
         self.anchor = torch.clamp(self.reference, self.lower, self.upper)
+        self._counted = self.free | (self.upper <= self.lower)
         self.groups, self.columns = reach.groups, reach.columns
         self.known = self.reference[:0] if known is None else known
         self._margins_of_known = known_margins
@@ -129,8 +131,8 @@ class FeatureSearchSpace:
         return self.distance(features, reference, self.wanted[run], self.labels[run])  # type: ignore[call-arg]
 
     def changed(self, features: Tensor, run: Tensor) -> Tensor:
-        """Tell which columns of each row differ from its query, bool ``(B, C)``."""
-        moved = (features != self.reference[run]).to(features.dtype)
+        """Tell which columns of each row differ from its query, bool ``(B, C)``, those that follow others apart."""
+        moved = ((features != self.reference[run]) & self._counted[run]).to(features.dtype)
         return moved.new_zeros(len(moved), self.n_columns).index_add_(1, self.columns, moved) > 0
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy.optimize import Bounds, LinearConstraint, milp, minimize
+from sklearn.linear_model import LogisticRegression
 
 from preimage import catalogue
 from preimage.budget import Budget
@@ -308,6 +309,24 @@ def test_few_columns_change_where_few_may(task, fitted, method):
     moved = (answers.rows != answers.reach.reference[:, None]).double()
     columns = torch.zeros(10, 1, len(one.space.units)).double().index_add_(2, one.space.column_of, moved)
     assert ((columns > 0).sum(dim=2) <= 2).all()
+
+
+@pytest.mark.parametrize("method", ["gradient", "linear", "blackbox", "evolution"])
+def test_columns_that_follow_come_along_without_being_counted(method):
+    """Tax is half the income and no choice of anybody: two columns may change besides it, and do."""
+    draw = np.random.default_rng(0).normal(size=(400, 3))
+    table = pd.DataFrame(draw, columns=["income", "savings", "years"]).assign(tax=draw[:, 0] / 2)
+    model = LogisticRegression().fit(table, table["income"] + 0.8 * table["savings"] + 0.6 * table["years"] > 1)
+    space = TableSpace(table, follows={"tax": {"income": 0.5}})
+    distance = catalogue().build("distance", "l2")
+    distance.fit(space.data, space=space)
+    queries = table[~model.predict(table)].head(20)
+    answers = search(Decision(model, space), distance, optimizer(method), queries, max_changed=2)
+
+    assert answers.found.all()
+    moved = (answers.rows[:, 0] != answers.reach.reference)[:, ~space.follower].sum(dim=1)
+    assert moved.max() == 2
+    assert (answers.table()["tax"] * 2).to_numpy() == pytest.approx(answers.table()["income"].to_numpy(), abs=1e-5)
 
 
 def test_few_columns_are_enough_wherever_their_bounds_allow_it(task, fitted):

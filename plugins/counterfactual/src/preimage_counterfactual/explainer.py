@@ -146,7 +146,7 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
             total_cfs: answers to each row, near to it and unlike each other.
             features_to_vary: the columns that may change; without it all that are not immutable.
             permitted_range: by column ``(least, greatest)`` or the permitted levels; for all rows, or one for each.
-            max_changed: how many columns an answer may change.
+            max_changed: how many columns an answer may change, besides those that follow others.
 
         Raises:
             InputError: a row or a limit cannot be used.

@@ -213,8 +213,9 @@ def _rebuilt(model: Any, space: TableSpace, native: Any, form: Form) -> tuple[Ca
     table = native(space.decode(rows))
     before = table if steps is None or len(steps) == 1 else model[:-1].transform(table)
     try:
+        # A copy, since the numbers of a frame may be its own and not to be written to.
         inputs = torch.from_numpy(
-            np.asarray(before.toarray() if hasattr(before, "toarray") else before, dtype=np.float64)
+            np.array(before.toarray() if hasattr(before, "toarray") else before, dtype=np.float64)
         )
     except (TypeError, ValueError):
         return None, False  # words, which some models read themselves

@@ -136,7 +136,7 @@ def search(
             likeliest other class, where the law knows classes.
         ranges: what may be answered, by column, for all queries or for each of them; see `around`.
         vary: the columns that may change; all that are not immutable without it.
-        max_changed: how many columns an answer may change.
+        max_changed: how many columns an answer may change, besides those that follow others.
         count: answers to each query. Several come from searches of which each has moved another column beforehand, or
             from draws; of their answers those are picked that are near and unlike each other.
         budget: of each search; without it, it ends when the optimizer is done.
