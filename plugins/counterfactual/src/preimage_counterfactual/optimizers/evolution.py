@@ -80,7 +80,7 @@ class Evolution:
         self, space: FeatureSearchSpace, state: EvolutionState, rng: Sequence[torch.Generator]
     ) -> Step[EvolutionState]:
         """Breed a generation, ask about it, and let the best live on."""
-        n_runs, size, width = state.rows.shape
+        size, width = state.rows.shape[1:]
         first = state.generation == 0
         children = state.rows if first else self.children(space, state, rng)
         # A query that gains no more is left alone, whatever the others of its batch do.
