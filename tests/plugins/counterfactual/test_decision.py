@@ -106,6 +106,23 @@ def test_torch_modules_are_asked_and_followed(wine, inputs):
         Decision(torch.nn.Sequential(net, torch.nn.Dropout()), wine.space)
 
 
+@pytest.mark.parametrize("desired", ["opposite", 1])
+def test_affine_scores_have_the_gradient_that_differentiation_finds(task, desired):
+    """Of three classes, one to be left or one to be reached, at rows that are decided in every way."""
+    decision = task("wine", "logistic").decision
+    assert decision.view.linear
+    reach = decision.space.around(decision.space.table)
+    bound = decision.bind(reach, decision.wanted(reach, desired))
+    run = torch.arange(len(reach.reference))
+    rows = reach.reference.flip(0).clone().requires_grad_()
+    margins = decision.margins(decision.view.smooth(rows), bound.wanted.label, bound.wanted.away, "logits")
+    (expected,) = torch.autograd.grad(margins.sum(), rows)
+
+    values, gradient = bound.loss_and_gradient(rows.detach(), run)
+    torch.testing.assert_close(values, margins.detach())
+    torch.testing.assert_close(gradient, expected)
+
+
 def test_functions_of_the_table_are_models(task):
     """One column of probabilities stands for both classes; a margin of one's own decides alone."""
     one = task("mixed", "forest")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
 import torch
@@ -129,6 +129,15 @@ class Decision:
         """The scores of the rows that the space was made from, ``(M, C)``."""
         return self._scores(self.space.raw(self.space.table))
 
+    @cached_property
+    def slopes(self) -> Tensor | None:
+        """What each class's score gains with each coordinate, ``(C, D)``, where scores are affine; else None."""
+        smooth = self.view.smooth
+        if smooth is None or not self.view.linear:
+            return None
+        found = torch.autograd.functional.jacobian(lambda row: smooth(row[None])[0], self.space.data[0])
+        return cast("Tensor", found).to(self.space.data)
+
     def _scores(self, raw: Tensor) -> Tensor:
         return self.view.scores(raw if self.view.reads_tensors else self.space.write(raw))
 
@@ -219,11 +228,17 @@ class SmoothDecision(BoundDecision):
 
     def loss_and_gradient(self, candidates: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return margins, ``(B,)``, of rows as they are, and their gradients, ``(B, D)``."""
-        view = self.decision.view
+        view, slopes = self.decision.view, self.decision.slopes
         assert view.smooth is not None
+        label, away = self.wanted.label[target], self.wanted.away[target]
+        if slopes is not None and self.decision.threshold is None and self.decision.range is None:
+            # Between two planes the gradient is known, and need not be asked for.
+            scores = view.smooth(candidates)
+            rival = scores.scatter(1, label[:, None], -torch.inf).argmax(dim=1)
+            gradient = torch.where(away[:, None], slopes[label] - slopes[rival], slopes[rival] - slopes[label])
+            return self.decision.margins(scores, label, away, view.smooth_form), gradient
         with torch.enable_grad():
             leaf = candidates.detach().requires_grad_()
-            label, away = self.wanted.label[target], self.wanted.away[target]
             values = self.decision.margins(view.smooth(leaf), label, away, view.smooth_form)
             (gradient,) = torch.autograd.grad(values.sum(), leaf)
         return values.detach(), gradient

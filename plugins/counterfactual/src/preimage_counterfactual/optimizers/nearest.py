@@ -145,8 +145,11 @@ class Bowl:
         Wrong are half-spaces that pull or that a point is not behind, coordinates that leave their bounds, and held
         ones that their bound pulls.
         """
-        size = _products(normals.abs(), point.abs()) + offsets.abs()
-        before = _products(normals, point) - offsets > _EXACT * size
+        planes = force < 0
+        if not guess.met.all():
+            size = _products(normals.abs(), point.abs()) + offsets.abs()
+            before = _products(normals, point) - offsets > _EXACT * size
+            planes = torch.where(guess.met, planes, before)
         room = _EXACT * (1 + point.abs())
         out = (point < self.lower - room) | (point > self.upper + room)
         at_bound = guess.held & (self.lower < self.upper)
@@ -156,7 +159,7 @@ class Bowl:
             noise = _EXACT * (slope.abs().amax(dim=1) + push.abs().amax(dim=1))
             outward = torch.where(guess.values == self.lower, -slope - push, slope + push)
             pulled = at_bound & (outward > noise[:, None])
-        return torch.cat([torch.where(guess.met, force < 0, before), torch.where(guess.held, pulled, out)], dim=1)
+        return torch.cat([planes, torch.where(guess.held, pulled, out)], dim=1)
 
     def given(self, held: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return the covariance and centre of the rest where some coordinates are held at `values`."""
@@ -214,9 +217,10 @@ class _Guess:
         count = wrong.sum(dim=1)
         better = count < self.fewest
         patience = torch.where(better, _PATIENCE, self.patience - 1)
-        last = wrong.shape[1] - 1 - wrong.flip(1).int().argmax(dim=1, keepdim=True)
-        alone = torch.zeros_like(wrong).scatter_(1, last, True)
-        turn = torch.where((patience < 0)[:, None], alone, wrong)
+        turn, spent = wrong, patience < 0
+        if spent.any():
+            last = wrong.shape[1] - 1 - wrong.flip(1).int().argmax(dim=1, keepdim=True)
+            turn = torch.where(spent[:, None], torch.zeros_like(wrong).scatter_(1, last, True), wrong)
         planes, coordinates = turn.split([self.met.shape[1], self.held.shape[1]], dim=1)
         return attrs.evolve(
             self,
