@@ -29,6 +29,9 @@ __all__ = ["InProcess", "Processes", "build_executor"]
 ATTEMPTS = 5
 """How often work is given to a new process when the one it was given to dies."""
 
+_FAREWELL = 5.0
+"""Seconds in which a process that has no work any more may end by itself."""
+
 
 def build_executor(reference: str, catalogue: Catalogue, *, workers: int | None = None) -> Executor:
     """Return an executor by its reference: ``here``, ``processes``, or that of a plugin, ``name`` or ``name:address``.
@@ -83,12 +86,13 @@ class _Task:
     arguments: tuple[Any, ...]
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _Worker:
-    """A process and the pipe to it."""
+    """A process, the pipe to it, and whether it has work."""
 
     process: SpawnProcess
     pipe: pipes.Connection[Any, Any]
+    busy: bool = False
 
 
 class Processes:
@@ -142,7 +146,8 @@ class Processes:
             self._tasks.put(None)
         with self._lock:
             for worker in self._alive:
-                worker.process.terminate()
+                if worker.busy:
+                    worker.process.terminate()
         for thread in self._threads:
             thread.join()
 
@@ -161,6 +166,10 @@ class Processes:
             if worker is None or not worker.process.is_alive():
                 self._end(worker)
                 worker = self._spawn()
+            with self._lock:
+                if self._closed:
+                    break
+                worker.busy = True
             try:
                 worker.pipe.send((task.function, task.arguments))
                 good, value = worker.pipe.recv()
@@ -170,8 +179,10 @@ class Processes:
                 worker = None
                 continue
             except Exception as error:  # what cannot be pickled, on either side
+                worker.busy = False
                 task.future.set_exception(error)
                 return worker
+            worker.busy = False
             if good:
                 task.future.set_result(value)
             else:
@@ -203,7 +214,9 @@ class Processes:
     def _end(self, worker: _Worker | None) -> None:
         if worker is None:
             return
+        # Without its pipe a process ends by itself, and tidies up what its libraries have left.
         worker.pipe.close()
+        worker.process.join(_FAREWELL)
         worker.process.terminate()
         worker.process.join()
         with self._lock:

@@ -120,6 +120,19 @@ def test_processes_do_not_outlive_the_one_that_started_them():
     assert not _alive(child)
 
 
+def test_processes_tidy_up_before_they_end():
+    """A lock of a progress bar is no leak that Python complains of when the program ends."""
+    script = (
+        "from preimage.executors import Processes\n"
+        "if __name__ == '__main__':\n"
+        "    executor = Processes(1)\n"
+        "    executor.submit(eval, '__import__(\"tqdm\").tqdm.get_lock() and None').result()\n"
+        "    executor.shutdown()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ended.stderr == ""
+
+
 def _alive(process):
     try:
         with open(f"/proc/{process}/stat", encoding="utf-8") as file:
