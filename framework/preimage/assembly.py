@@ -237,9 +237,10 @@ def assemble(pipeline: Pipeline, targets: Sequence[Any], catalogue: Catalogue) -
     for term in pipeline.terms:
         model = _model(term, pipeline, catalogue)
         objective = _objective(term, model, values, catalogue)
-        for asked in (*(() if model is None else (model,)), *getattr(objective, "models", ())):
-            models[asked.reference] = asked.fingerprint
-            packages.add(_package(asked))
+        for asked in (model, *getattr(objective, "models", ())):
+            if asked is not None:
+                models[asked.reference] = asked.fingerprint
+                packages.add(_package(asked))
         source = terms[0].objective.space if terms else objective.space
         adapter = _adapter(term, source, objective.space, catalogue)
         terms.append(BoundTerm(term.name, objective, term.weight, term.template, adapter))

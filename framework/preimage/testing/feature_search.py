@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +13,14 @@ import torch
 
 from preimage import checkpoint
 from preimage._catalogue import catalogue as installed
-from preimage._loading import missing_members
-from preimage.api import Component, Distance, Gradients, Optimizer
+from preimage.api import Component, Distance, Optimizer
 from preimage.budget import Budget
 from preimage.errors import AssemblyError, PluginError, PreimageError
 from preimage.feature_loop import Draws, FeatureRuns, run_features
 from preimage.testing.check import CheckList, NotApplicable, Report, Violation, report_given
 from preimage.testing.process import untouched
 from preimage.testing.recorder import Recorder, copied, same
+from preimage.testing.rules import require_declared, require_members, require_record, require_state, run_twice
 from preimage.testing.toy_rows import Scene, ToyColumns, toy_rows, toy_rows_problem
 
 if TYPE_CHECKING:
@@ -208,9 +207,7 @@ def _told(value: Tensor) -> str:
 def _follows_the_protocol(subject: FeatureSearchSubject) -> None:
     """It has requires, rowwise, State, start and step; a state has done, and a current row of each query."""
     optimizer = subject.build()
-    missing = missing_members(optimizer, Optimizer)
-    if missing:
-        raise Violation(f"{type(optimizer).__name__} has no {' and no '.join(missing)}.")
+    require_members(optimizer)
     unknown = set(optimizer.requires) - {"gradient"}
     if unknown:
         raise Violation(f"requires holds {sorted(unknown)}; over rows of features it may hold 'gradient'.")
@@ -218,16 +215,11 @@ def _follows_the_protocol(subject: FeatureSearchSubject) -> None:
         raise Violation("rowwise is false; over rows of features one state carries the runs of all queries.")
     space = toy_rows_problem().space
     state = optimizer.start(space, Draws(0, space.streams), (None,) * space.n_runs)
-    if not isinstance(state, optimizer.State):
-        raise Violation(
-            f"The state is a {type(state).__name__}, but State is {optimizer.State.__name__}: it could not be restored."
-        )
+    require_state(state, optimizer)
     current = state.current
     if not isinstance(current, torch.Tensor) or current.shape != space.reference.shape:
         shape = tuple(current.shape) if isinstance(current, torch.Tensor) else current
         raise Violation(f"For queries {tuple(space.reference.shape)} the state's current is {shape!r}.")
-    if not isinstance(state.done, bool):
-        raise Violation(f"The state's done is {state.done!r} instead of True or False.")
 
 
 @CHECKS.required(remedy="Return a state whose current are the rows of `initial`, where they are given.")
@@ -244,17 +236,8 @@ def _starts_where_it_is_told(subject: FeatureSearchSubject) -> None:
 @CHECKS.required(remedy="Draw every random number from the generators that start and step are given.")
 def _same_seed_same_result(subject: FeatureSearchSubject) -> None:
     """The same seed gives the same answers at the same cost, whatever other generators have drawn."""
-    torch_state, python_state = torch.get_rng_state(), random.getstate()
-    runs = []
-    try:
-        for seed in (1, 2):
-            torch.manual_seed(seed)
-            random.seed(seed)
-            runs.append(_run(subject, seed=3).runs)
-    finally:
-        torch.set_rng_state(torch_state)
-        random.setstate(python_state)
-    _require_same(runs[0], runs[1], "Two runs with one seed")
+    one, other = run_twice(lambda: _run(subject, seed=3).runs)
+    _require_same(one, other, "Two runs with one seed")
 
 
 @CHECKS.required(remedy="Hold tensors, numbers, texts, None and tuples of these; State is an attrs.frozen class.")
@@ -263,19 +246,11 @@ def _state_can_be_saved(subject: FeatureSearchSubject) -> None:
     kept = _Kept(subject.build())
     _run(subject, optimizer=kept, steps=2)
     for state in kept.states:
-        kind = type(state)
-        if not attrs.has(kind):
-            raise Violation(f"{kind.__name__} is not an attrs class.")
+        require_record(state)
         try:
             _saved(state)
         except PluginError as error:
             raise Violation(str(error)) from error
-        field = attrs.fields(kind)[0].name
-        try:
-            setattr(state, field, getattr(state, field))
-        except attrs.exceptions.FrozenInstanceError:
-            continue
-        raise Violation(f"{kind.__name__} is not frozen.")
 
 
 @CHECKS.required(remedy="Keep everything that the next step depends on in the state, and nothing on the optimizer.")
@@ -342,14 +317,7 @@ def _requests_are_well_formed(subject: FeatureSearchSubject) -> None:
 def _asks_only_for_what_it_declares(subject: FeatureSearchSubject) -> None:
     """Gradients are asked for only if requires says so; the component's traits agree."""
     done = _run(subject)
-    declared = set(done.recorder.requires)
-    if "gradient" not in declared and any(isinstance(request, Gradients) for request in done.recorder.requests):
-        raise Violation(f"It yields Gradients, but requires is {sorted(declared)}.")
-    if subject.component is not None and set(subject.component.trait("requires")) != declared:
-        raise Violation(
-            f"The class requires {sorted(declared)}, its component declares "
-            f"{sorted(subject.component.trait('requires'))}."
-        )
+    require_declared(done.recorder.requires, done.recorder.requests, subject.component)
 
 
 _GIVEN = {

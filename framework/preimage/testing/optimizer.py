@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -13,8 +12,7 @@ import attrs
 import torch
 
 from preimage import checkpoint
-from preimage._loading import missing_members
-from preimage.api import Captions, Component, Gradients, NextTokens, Optimizer
+from preimage.api import Captions, Component, NextTokens, Optimizer
 from preimage.budget import Budget
 from preimage.errors import PluginError
 from preimage.loop import advance, begin
@@ -24,6 +22,7 @@ from preimage.start import random_ids
 from preimage.testing.check import CheckList, NotApplicable, Report, Violation, report_given
 from preimage.testing.process import untouched
 from preimage.testing.recorder import Recorder, same
+from preimage.testing.rules import require_declared, require_members, require_record, require_state, run_twice
 from preimage.testing.toy import WORDS, brute_force, toy_problem
 from preimage.track import Best, Track
 
@@ -196,24 +195,17 @@ def _require_same(left: Sequence[Track], right: Sequence[Track], what: str, tole
 def _follows_the_protocol(subject: OptimizerSubject) -> None:
     """It has requires, rowwise, State, start and step, and a state has current and done."""
     optimizer = subject.build()
-    missing = missing_members(optimizer, Optimizer)
-    if missing:
-        raise Violation(f"{type(optimizer).__name__} has no {' and no '.join(missing)}.")
+    require_members(optimizer)
     unknown = set(optimizer.requires) - {"gradient", "next-token", "captions"}
     if unknown:
         raise Violation(f"requires holds {sorted(unknown)}; it may hold 'gradient', 'next-token' and 'captions'.")
     run = _run(subject, steps=1)
     state = run.searches[0].state
-    if not isinstance(state, optimizer.State):
-        raise Violation(
-            f"The state is a {type(state).__name__}, but State is {optimizer.State.__name__}: it could not be restored."
-        )
+    require_state(state, optimizer)
     current = state.current
     if not isinstance(current, torch.Tensor) or current.ndim != 1 + optimizer.rowwise:
         shape = tuple(current.shape) if isinstance(current, torch.Tensor) else current
         raise Violation(f"The state's current is {shape!r} instead of a tensor of ids (L,), or of rows of them.")
-    if not isinstance(state.done, bool):
-        raise Violation(f"The state's done is {state.done!r} instead of True or False.")
 
 
 @CHECKS.required(remedy="Return a state at `initial` where it is given, as preimage.start.initial_ids does.")
@@ -234,37 +226,20 @@ def _starts_where_it_is_told(subject: OptimizerSubject) -> None:
 @CHECKS.required(remedy="Draw every random number from the generator that start and step are given.")
 def _same_seed_same_result(subject: OptimizerSubject) -> None:
     """The same seed gives the same prompts, losses and costs, whatever other generators have drawn."""
-    torch_state, python_state = torch.get_rng_state(), random.getstate()
-    runs = []
-    try:
-        for seed in (1, 2):
-            torch.manual_seed(seed)
-            random.seed(seed)
-            runs.append(_run(subject, steps=4, seed=3))
-    finally:
-        torch.set_rng_state(torch_state)
-        random.setstate(python_state)
-    _require_same(runs[0].tracks, runs[1].tracks, "Two runs with one seed")
+    one, other = run_twice(lambda: _run(subject, steps=4, seed=3).tracks)
+    _require_same(one, other, "Two runs with one seed")
 
 
 @CHECKS.required(remedy="Hold tensors, numbers, texts, None and tuples of these; State is an attrs.frozen class.")
 def _state_can_be_saved(subject: OptimizerSubject) -> None:
     """A state is a frozen record of tensors, numbers, texts and tuples of these."""
     run = _run(subject, steps=2)
-    state = run.searches[0].state
-    if not attrs.has(type(state)):
-        raise Violation(f"{type(state).__name__} is not an attrs class.")
+    require_record(run.searches[0].state)
     with tempfile.TemporaryDirectory() as folder:
         try:
             checkpoint.save(Path(folder) / "run", "check", [run.searches], run.problem)
         except PluginError as error:
             raise Violation(str(error)) from error
-    field = attrs.fields(type(state))[0].name
-    try:
-        setattr(state, field, getattr(state, field))
-    except attrs.exceptions.FrozenInstanceError:
-        return
-    raise Violation(f"{type(state).__name__} is not frozen.")
 
 
 @CHECKS.required(remedy="Keep everything that the next step depends on in the state, and nothing on the optimizer.")
@@ -361,15 +336,7 @@ def _requests_are_well_formed(subject: OptimizerSubject) -> None:
 def _asks_only_for_what_it_declares(subject: OptimizerSubject) -> None:
     """Gradients, next tokens and captions are asked for only if requires says so; the component's traits agree."""
     run = _run(subject, steps=4)
-    declared = set(run.recorder.requires)
-    for kind, name in ((Gradients, "gradient"), (NextTokens, "next-token"), (Captions, "captions")):
-        if name not in declared and any(isinstance(request, kind) for request in run.recorder.requests):
-            raise Violation(f"It yields {kind.__name__}, but requires is {sorted(declared)}.")
-    if subject.component is not None and set(subject.component.trait("requires")) != declared:
-        raise Violation(
-            f"The class requires {sorted(declared)}, its component declares "
-            f"{sorted(subject.component.trait('requires'))}."
-        )
+    require_declared(run.recorder.requires, run.recorder.requests, subject.component)
 
 
 @CHECKS.required(remedy="Work on copies: scatter instead of scatter_, torch.where instead of assignment.")
