@@ -1,6 +1,7 @@
 """Training: labels, texts, tokenizer, and a run that is cut off and goes on."""
 
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,18 @@ def test_a_sibling_differs_in_one_attribute():
         assert len(other.objects) == len(scene.objects)
 
 
+@pytest.mark.parametrize("kind", ["byte_level", "unigram", "word_pieces"])
+def test_a_tokenizer_is_learned_as_it_was_before(tmp_path, kind):
+    """A training that goes on learns its tokenizer again, and the weights so far are those of the former one."""
+    from preimage_miniworld.training import pieces
+
+    for folder in ("one", "two"):
+        getattr(pieces, kind)(tmp_path / folder, 700)
+
+    files = [sorted((tmp_path / folder).iterdir()) for folder in ("one", "two")]
+    assert [file.read_bytes() for file in files[0]] == [file.read_bytes() for file in files[1]]
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_run_that_was_cut_off_ends_like_one_that_was_not(tmp_path, monkeypatch):
     """Two steps and then two more give the weights of four in one go."""
@@ -69,7 +82,7 @@ def test_a_run_that_was_cut_off_ends_like_one_that_was_not(tmp_path, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr("preimage_miniworld.training.clip.export_clip", stop)
         with pytest.raises(KeyboardInterrupt):
-            train_clip(tmp_path / "two", tmp_path / "build-two", whole, also=tmp_path / "also")
+            train_clip(tmp_path / "two", tmp_path / "build-two", whole)
     train_clip(tmp_path / "two", tmp_path / "build-two", whole)
 
     one, two = (load_file(tmp_path / name / "open_clip_model.safetensors") for name in ("one", "two"))
@@ -169,6 +182,29 @@ def test_a_model_that_is_not_there_is_named_with_the_command_that_trains_it(caps
 
     main(["evaluate", "--models", str(tmp_path)])
     assert "mood: not there; train it with: python -m preimage_miniworld.training mood" in capsys.readouterr().out
+
+
+def test_the_hours_of_training_are_those_of_all_checkpoints(tmp_path):
+    """Of runs that were cut off, too: what was learned before counts."""
+    from preimage_miniworld.training.figures import training_figures
+    from preimage_miniworld.training.trainer import Schedule, train
+
+    def learn(name, steps):
+        module = torch.nn.Linear(1, 1)
+        (tmp_path / name).mkdir(exist_ok=True)
+        checkpoint = tmp_path / name / "checkpoint.pt"
+
+        def loss(_):
+            time.sleep(0.01)
+            return module(torch.ones(1, 1)).square().mean(), {}
+
+        train(name, {"model": module}, loss, Schedule(steps=steps, warm_up=1), checkpoint)
+
+    hours = []
+    for name, steps in (("one", 3), ("two", 2), ("one", 6)):
+        learn(name, steps)
+        hours.append(training_figures(tmp_path)["all models: hours of training"])
+    assert 0.03 / 3_600 < hours[0] < hours[1] - 0.02 / 3_600 < hours[2] - 0.05 / 3_600
 
 
 def test_all_models_together_are_small_and_soon_loaded():

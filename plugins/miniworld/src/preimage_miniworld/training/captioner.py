@@ -275,9 +275,8 @@ def _save(
 ) -> None:
     from transformers import Blip2Processor, BlipImageProcessor
 
-    pictures = BlipImageProcessor(
-        size={"height": IMAGE_SIZE, "width": IMAGE_SIZE}, image_mean=_MEAN, image_std=_STD
-    )  # fmt: skip
+    size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
+    pictures = BlipImageProcessor(size=size, image_mean=_MEAN, image_std=_STD)
     # The processor leaves its name in the tokenizer, so it comes first.
     Blip2Processor(pictures, tokenizer, num_query_tokens=len(CLASSES)).save_pretrained(folder)
     tokenizer.save_pretrained(build / "tokenizer")

@@ -64,14 +64,13 @@ class ClipTraining(Schedule):
     helper_weight: float = 0.5
 
 
-def train_clip(folder: Path, build: Path, settings: ClipTraining, also: Path | None = None) -> None:
+def train_clip(folder: Path, build: Path, settings: ClipTraining) -> None:
     """Train the model, or take up a run that was cut off, and save it.
 
     Args:
         folder: Where the finished model goes.
-        build: Where the pool and the checkpoints are kept.
+        build: Where the pool and the checkpoints are kept. The model as it is so far goes to ``current`` in it.
         settings: What to do.
-        also: A second folder that gets the model at every checkpoint.
     """
     import open_clip
     import torch
@@ -99,8 +98,7 @@ def train_clip(folder: Path, build: Path, settings: ClipTraining, also: Path | N
         return contrastive_loss(seen, read, model.logit_scale, helpers, labels, known, settings.helper_weight)
 
     def on_save() -> None:
-        if also is not None:
-            export_clip(model, build / "tokenizer", also)
+        export_clip(model, build / "tokenizer", build / "current")
 
     modules = {"model": model, "helpers": helpers}
     train("clip", modules, loss, settings, build / "checkpoint.pt", on_save)

@@ -106,7 +106,7 @@ def train_diffusion(
     )
     autoencoder = train_autoencoder(pool.images, build, encoding)
     train_decoder(autoencoder, pool.images, build, decoding)
-    latents = _latents(autoencoder, pool.images, build / "latents.pt")
+    latents = _latents(autoencoder, pool.images, build / "latents.safetensors")
     tokenizer, text_encoder = tokenizer_of(folder.parent / "clip"), text_encoder_of(folder.parent / "clip")
     ids = _ids(pool.texts, tokenizer)
     denoiser = new_denoiser(text_encoder.config.hidden_size, settings.seed)
@@ -174,14 +174,15 @@ def velocity_weights(scheduler: Any) -> "torch.Tensor":
 def _latents(autoencoder: Any, images: "np.ndarray", kept: Path) -> "torch.Tensor":
     """Return the latents of all pictures, made once for each autoencoder and kept."""
     import torch
+    from safetensors.torch import load_file, save_file
 
     mark = encoded(autoencoder, images[:2])
     if kept.exists():
-        latents: torch.Tensor = torch.load(kept, weights_only=True).float()
+        latents = load_file(kept)["latents"].float()
         if len(latents) == len(images) and torch.allclose(latents[:2], mark, atol=1e-2):
             return latents
     latents = encoded(autoencoder, images)
-    torch.save(latents.half(), kept)
+    save_file({"latents": latents.half().contiguous()}, kept)
     return latents.half().float()
 
 

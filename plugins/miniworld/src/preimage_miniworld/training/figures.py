@@ -38,6 +38,7 @@ __all__ = [
     "sentence_figures",
     "sentence_vectors",
     "storage_figures",
+    "training_figures",
 ]
 
 _COUNTS = {1: "one object", 2: "two objects"}
@@ -319,6 +320,21 @@ def storage_figures(models: Path) -> dict[str, float]:
     seconds = time.monotonic() - began
     size = sum(path.stat().st_size for path in models.rglob("*.safetensors"))
     return {"all models: megabytes": size / 1e6, "all models: seconds to load": seconds}
+
+
+def training_figures(build: Path) -> dict[str, float]:
+    """Sum up how long the models learned.
+
+    Args:
+        build: Where the checkpoints of all models lie, each in a folder of its own.
+
+    Returns:
+        Hours, without what was done twice because a run was cut off.
+    """
+    import torch
+
+    checkpoints = [torch.load(path, weights_only=True, mmap=True) for path in build.glob("*/*.pt")]
+    return {"all models: hours of training": sum(saved["seconds"] for saved in checkpoints) / 3_600}
 
 
 def nats(folder: Path, texts: list[str], *, begin: bool = True, first: bool = True) -> list[float]:

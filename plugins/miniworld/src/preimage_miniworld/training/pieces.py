@@ -8,6 +8,7 @@ import itertools
 import json
 import random
 from pathlib import Path
+from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
 from preimage_miniworld.captions import caption
@@ -22,6 +23,7 @@ __all__ = ["CONTEXT_LENGTH", "byte_level", "unigram", "word_pieces"]
 CONTEXT_LENGTH = 64
 
 _CAPTIONS = 700
+_MARKS = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 _SPECIALS = _UNKNOWN, _PADDING, _BEGIN, _END = "<unk>", "<pad>", "<s>", "</s>"
 
 
@@ -72,7 +74,9 @@ def unigram(folder: Path, size: int, seed: int = 0, *, ended: bool = False) -> "
         vocab_size=size - 256 - len(_SPECIALS) + 1, unk_token=_UNKNOWN, special_tokens=[_UNKNOWN], show_progress=False
     )
     learner.train_from_iterator(_corpus(seed), trainer)
-    learned = [tuple(piece) for piece in json.loads(learner.to_str())["model"]["vocab"] if piece[0] != _UNKNOWN]
+    learned = [(piece, round(score, 9)) for piece, score in json.loads(learner.to_str())["model"]["vocab"]]
+    # What it learns is the same each time, up to the last digits and the order of equals.
+    learned = sorted((pair for pair in learned if pair[0] != _UNKNOWN), key=lambda pair: (-pair[1], pair[0]))
     # Far below any learned piece, so that bytes stand only where no other piece fits.
     spelled = [(f"<0x{byte:02X}>", -100.0) for byte in range(256)]
     vocabulary = [*((mark, 0.0) for mark in _SPECIALS), *spelled, *learned]
@@ -107,9 +111,13 @@ def word_pieces(folder: Path, size: int, seed: int = 0) -> "PreTrainedTokenizerB
 
     learner = BertWordPieceTokenizer(lowercase=True)
     printable = [chr(code) for code in range(ord("!"), ord("~") + 1)]
+    # It takes letters inside words in an order of its own, another one each time, and then pairs of them that are
+    # equally frequent. What is named as special comes first and as it is named.
+    inside = ["##" + letter for letter in ascii_lowercase]
     learner.train_from_iterator(
-        _corpus(seed), vocab_size=size, min_frequency=2, initial_alphabet=printable, show_progress=False
-    )
+        _corpus(seed), vocab_size=size, min_frequency=2, initial_alphabet=printable, show_progress=False,
+        special_tokens=[*_MARKS, *inside],
+    )  # fmt: skip
     tokenizer = BertTokenizer(vocab=learner.get_vocab(), do_lower_case=True, model_max_length=CONTEXT_LENGTH)
     tokenizer.save_pretrained(folder)
     return tokenizer

@@ -70,7 +70,7 @@ def train(
         betas=(0.9, 0.98),
         weight_decay=schedule.weight_decay,
     )
-    step = 0
+    step, spent = 0, 0.0
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
         for key, module in modules.items():
@@ -78,7 +78,7 @@ def train(
         for key, module in (averages or {}).items():
             module.load_state_dict(saved["average"][key])
         optimizer.load_state_dict(saved["optimizer"])
-        step = saved["step"]
+        step, spent = saved["step"], saved["seconds"]
         print(f"{name}: going on from step {step}", flush=True)
     for module in modules.values():
         module.train()
@@ -97,11 +97,14 @@ def train(
         if step % 50 == 0:
             pace = (time.monotonic() - began) / (step - first)
             shown = "  ".join(f"{part} {number:.3f}" for part, number in parts.items())
-            print(f"{name}: step {step}/{schedule.steps}  {shown}  {pace:.2f} s/step", flush=True)
+            left = pace * (schedule.steps - step) / 60
+            print(f"{name}: step {step}/{schedule.steps}  {shown}  {pace:.2f} s/step, {left:.0f} min left", flush=True)
         if step % schedule.save_every == 0 or step == schedule.steps:
-            state = {key: module.state_dict() for key, module in modules.items()}
+            state: dict[str, Any] = {key: module.state_dict() for key, module in modules.items()}
             state["average"] = {key: module.state_dict() for key, module in (averages or {}).items()}
-            torch.save({**state, "optimizer": optimizer.state_dict(), "step": step}, checkpoint.with_suffix(".part"))
+            seconds = spent + time.monotonic() - began
+            state |= {"optimizer": optimizer.state_dict(), "step": step, "seconds": seconds}
+            torch.save(state, checkpoint.with_suffix(".part"))
             checkpoint.with_suffix(".part").rename(checkpoint)
             if on_save is not None:
                 on_save()
