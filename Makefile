@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
+SEED ?= 0
+MODELS ?= plugins/miniworld/src/preimage_miniworld/models
 
 BIN := $(VENV)/bin
 PLUGINS := $(sort $(dir $(wildcard plugins/*/pyproject.toml)))
@@ -22,7 +24,7 @@ help:
 	@echo "make docs       build the documentation into site/"
 	@echo "make wheels     build the wheels of the host and of every plugin into dist/"
 	@echo "make study      compare six methods on twenty pictures of the mini world, and write a report; can be resumed"
-	@echo "make miniworld  train the mini world's models again, from a seed"
+	@echo "make miniworld  train the mini world's models again, two at a time: SEED=1 MODELS=build/models, if not those here"
 	@echo "make clean      remove everything that these have made, the environment included"
 
 venv: $(INSTALLED)
@@ -74,8 +76,9 @@ study: $(INSTALLED)
 	    --recipes benchmarks/study/*.toml --seeds 2 --equalise candidates --budget 8000 --workers $(WORKERS) \
 	    --out build/study --progress
 
+# The same command goes on where an earlier one was stopped.
 miniworld: $(INSTALLED)
-	$(BIN)/python -m preimage_miniworld.training all --seed 0
+	$(BIN)/python -m preimage_miniworld.training all --seed $(SEED) --models $(MODELS) --workers $(WORKERS)
 
 clean:
 	rm -rf $(VENV) build demo dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache

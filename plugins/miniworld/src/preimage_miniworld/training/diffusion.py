@@ -29,7 +29,7 @@ from preimage_miniworld.training.pipeline import (
     text_encoder_of,
     tokenizer_of,
 )
-from preimage_miniworld.training.pool import load_pool, tokenised
+from preimage_miniworld.training.pool import Pool, load_pool, tokenised
 from preimage_miniworld.training.tokenizer import prose_words
 from preimage_miniworld.training.trainer import Schedule, train
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-__all__ = ["DiffusionTraining", "train_diffusion", "velocity_weights"]
+__all__ = ["DiffusionTraining", "train_diffusion", "trained_autoencoder", "velocity_weights"]
 
 
 @frozen(kw_only=True)
@@ -100,12 +100,7 @@ def train_diffusion(
     """
     import torch
 
-    build.mkdir(parents=True, exist_ok=True)
-    pool = load_pool(
-        build.parent / "clip" / "pool", settings.pictures, settings.texts, settings.seed, list(prose_words())
-    )
-    autoencoder = train_autoencoder(pool.images, build, encoding)
-    train_decoder(autoencoder, pool.images, build, decoding)
+    autoencoder, pool = trained_autoencoder(build, settings, encoding, decoding)
     latents = _latents(autoencoder, pool.images, build / "latents.safetensors")
     tokenizer, text_encoder = tokenizer_of(folder.parent / "clip"), text_encoder_of(folder.parent / "clip")
     ids = _ids(pool.texts, tokenizer)
@@ -155,6 +150,23 @@ def train_diffusion(
 
     train("sd", {"denoiser": denoiser}, loss, settings, build / "checkpoint.pt", on_save, {"denoiser": average})
     save_pipeline(assembled(autoencoder, average, text_encoder, tokenizer), folder)
+
+
+def trained_autoencoder(
+    build: Path, settings: DiffusionTraining, encoding: AutoencoderTraining, decoding: DecoderTraining
+) -> tuple[Any, Pool]:
+    """Train the autoencoder alone, or take up a run that was cut off; see `train_diffusion`.
+
+    Returns:
+        The autoencoder, and the pictures and texts that the denoiser learns from.
+    """
+    build.mkdir(parents=True, exist_ok=True)
+    pool = load_pool(
+        build.parent / "clip" / "pool", settings.pictures, settings.texts, settings.seed, list(prose_words())
+    )
+    autoencoder = train_autoencoder(pool.images, build, encoding)
+    train_decoder(autoencoder, pool.images, build, decoding)
+    return autoencoder, pool
 
 
 def velocity_weights(scheduler: Any) -> "torch.Tensor":

@@ -56,6 +56,9 @@ def train(
         checkpoint: Where the run is kept.
         on_save: Called after each checkpoint.
         averages: Copies of some of the modules, by their names, which follow them as `follow` says; kept too.
+
+    Raises:
+        ValueError: The run that is kept has another seed.
     """
     import torch
 
@@ -73,6 +76,12 @@ def train(
     step, spent = 0, 0.0
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
+        if saved["seed"] != schedule.seed:
+            message = (
+                f"{checkpoint} keeps a run of seed {saved['seed']}, which seed {schedule.seed} cannot go on from: "
+                "name another folder for checkpoints, or remove this one."
+            )
+            raise ValueError(message)
         for key, module in modules.items():
             module.load_state_dict(saved[key])
         for key, module in (averages or {}).items():
@@ -103,7 +112,7 @@ def train(
             state: dict[str, Any] = {key: module.state_dict() for key, module in modules.items()}
             state["average"] = {key: module.state_dict() for key, module in (averages or {}).items()}
             seconds = spent + time.monotonic() - began
-            state |= {"optimizer": optimizer.state_dict(), "step": step, "seconds": seconds}
+            state |= {"optimizer": optimizer.state_dict(), "step": step, "seconds": seconds, "seed": schedule.seed}
             torch.save(state, checkpoint.with_suffix(".part"))
             checkpoint.with_suffix(".part").rename(checkpoint)
             if on_save is not None:
