@@ -72,7 +72,7 @@ class Site:
         """Run ``preimage`` with this folder on the path, in an empty current folder."""
         return self.python("-m", "preimage.cli", *arguments, **environment)
 
-    def python(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def python(self, *arguments: str, seconds: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run an interpreter with this folder on the path, in an empty current folder."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("PREIMAGE_")}
         host = str(Path(preimage.__file__).parents[1])
@@ -83,7 +83,7 @@ class Site:
             text=True,
             check=False,
             cwd=self.cwd,
-            timeout=60,
+            timeout=seconds,
             env={**kept, "PYTHONPATH": path, "PYTHONWARNINGS": "default", **environment},
         )
 

@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("preimage.cli.show", "Describe one component: its options, what it needs, where it comes from."),
     "check": ("preimage.cli.check", "Test whether what a distribution provides keeps the contracts."),
     "doctor": ("preimage.cli.doctor", "Look for everything that may be wrong with this installation."),
+    "new-plugin": ("preimage.cli.new_plugin", "Write a plugin of your own to start from; its tests pass already."),
 }
 """Name to (module, summary), in the order of the help."""
 
