@@ -11,7 +11,7 @@ import torch
 from preimage.api.objective import GradientObjective, NextTokenObjective, Objective
 from preimage.api.template import Template
 from preimage.chunks import Chunks
-from preimage.errors import AssemblyError, InputError, NonFiniteLossError, PluginError
+from preimage.errors import AssemblyError, NonFiniteLossError, PluginError
 from preimage.memory import Memory
 from preimage.text_space import BoundTemplate
 
@@ -61,10 +61,11 @@ class Problem:
     """Adds up the terms, splits batches, drops duplicates, and counts.
 
     The first term's space is the one that is searched. The other terms read the candidates as text, in
-    their own template, with their own tokenizer.
+    their own template, with their own tokenizer. A text that one of them has no room for is not stable; where an
+    optimizer asks about one all the same, that term reads its beginning.
 
     Arguments:
-        space: what an optimizer may propose.
+        space: what an optimizer may propose; `Problem.space` knows the terms' models as well.
         terms: what makes a candidate good; lower is better.
         batch_size: rows in one forward pass at most; halved for good when memory runs out.
         captioning: says what the targets show, where an optimizer asks for that.
@@ -88,7 +89,7 @@ class Problem:
         if len(set(counts.values())) > 1:
             message = f"The terms are bound to different numbers of targets, {counts}: give each term the same."
             raise AssemblyError(message)
-        self.space = space
+        self.space = space.read_by([(cast("TextSpace", term.objective.space), term.template) for term in terms])
         self.terms = tuple(terms)
         self.n_targets = terms[0].objective.n_targets
         self._chunks = Chunks(batch_size)
@@ -195,6 +196,7 @@ class Problem:
         Raises:
             InputError: a text has no token for one of the models, or more than it can read.
         """
+        self.space.check_readable(texts)
         readings = [_grouped(self._typed(term, texts), self.space.device) for term in self.terms]
         values = self._term_values(readings, target)
         forward = torch.full((len(texts),), len(self.terms), dtype=torch.int64)
@@ -237,18 +239,12 @@ class Problem:
         return readings
 
     def _typed(self, term: BoundTerm, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids that `term` reads where each of `texts` is typed into its template."""
+        """Return the ids that `term` reads where each of `texts` is typed into its template, as many as it can."""
         space = cast("TextSpace", term.objective.space)
         encoded = space.encode([term.template.fill(text) for text in texts])
-        for text, ids in zip(texts, encoded, strict=True):
-            if not 0 < len(ids) <= space.max_length:
-                message = (
-                    f"The prompt {text!r} has {len(ids)} tokens for {space.name} in the template "
-                    f"{term.template.text!r}, which reads 1 to {space.max_length}: "
-                    f"{'give a text with a word in it' if not ids else 'shorten the prompt'}."
-                )
-                raise InputError(message)
-        return encoded
+        # A text that is too long has a beginning to be read; of one without a token no model can say anything.
+        self.space.check_readable([text for text, ids in zip(texts, encoded, strict=True) if not ids])
+        return [ids[: space.max_length] for ids in encoded]
 
     def _term_values(self, readings: list[list[tuple[Tensor, Tensor]]], target: Tensor) -> Tensor:
         """Return the value of each term for each row, ``(B, T)`` float64 on the CPU."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import attrs
 import torch
 
 from preimage.api.template import Template
-from preimage.errors import ConstraintError
+from preimage.errors import ConstraintError, InputError
 from preimage.text_space import BoundTemplate
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class SearchSpace:
     Attributes:
         tokens: the space it restricts.
         templates: the templates of all terms; a prompt is stable when it is stable in each.
+        max_length: how many tokens a prompt may have, so that it fits in each.
 
     Raises:
         ConstraintError: no token is left.
@@ -63,9 +66,24 @@ class SearchSpace:
         self.templates = tuple(dict.fromkeys(templates))
         self.allowed = _allowed(tokens, self.constraints)
         self.allowed_ids = self.allowed.nonzero().flatten()
-        bound = [BoundTemplate(tokens, template) for template in self.templates]
-        self.max_length = min((tokens.max_length - one.n_fixed) // one.n_slots for one in bound)
-        self._first = bound[0]
+        self.max_length = min(_room(tokens, template) for template in self.templates)
+        self._narrowest = tokens.name
+        self._first = BoundTemplate(tokens, self.templates[0])
+        self._readers = tuple((tokens, template) for template in self.templates)
+        self._strangers: tuple[tuple[TextSpace, Template], ...] = ()
+
+    def read_by(self, readers: Sequence[tuple[TextSpace, Template]]) -> SearchSpace:
+        """Return this space for prompts that each of `readers` is asked about: a model's space and its template.
+
+        Readers with other tokens than are searched bound the text: a prompt that one of them cannot hold is not stable.
+        """
+        own = self.tokens.fingerprint
+        rooms = [(_room(space, template), space.name) for space, template in readers if space.fingerprint == own]
+        read = copy.copy(self)
+        read.max_length, read._narrowest = min([(self.max_length, self._narrowest), *rooms], key=itemgetter(0))
+        read._readers = tuple(readers)
+        read._strangers = tuple((space, template) for space, template in readers if space.fingerprint != own)
+        return read
 
     @property
     def name(self) -> str:
@@ -91,24 +109,70 @@ class SearchSpace:
         return self.tokens.decode(ids)
 
     def is_stable(self, ids: Tensor) -> Tensor:
-        """Tell which rows of `ids`, ``(B, L)``, are read back from their text unchanged in every template."""
+        """Tell which rows of `ids`, ``(B, L)``, are read back from their text unchanged in every template.
+
+        Where models with other tokens read the prompts, too, each has to have room for the text.
+        """
         stable = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
         for template in self.templates:
             stable &= self.tokens.is_stable(ids, template)
+        rows = stable.nonzero().flatten()
+        if self._strangers and len(rows):
+            stable[rows] = _held(self._strangers, self.decode(ids[rows])).to(ids.device)
         return stable
 
+    def is_readable(self, texts: Sequence[str]) -> Tensor:
+        """Tell which prompts each model can read in its template, bool ``(B,)``: neither empty nor too long."""
+        return _held(self._readers, texts)
+
+    def check_readable(self, texts: Sequence[str]) -> None:
+        """Raise unless each model can read each prompt in its template.
+
+        Raises:
+            InputError: a text has no token for one of the models, or more than it reads.
+        """
+        for space, template in self._readers:
+            for text, length in zip(texts, _lengths(space, template, texts), strict=True):
+                if not 0 < length <= space.max_length:
+                    message = (
+                        f"The prompt {text!r} has {length} tokens for {space.name} in the template "
+                        f"{template.text!r}, which reads 1 to {space.max_length}: "
+                        f"{'shorten the prompt' if length else 'give a text with a word in it'}."
+                    )
+                    raise InputError(message)
+
     def check_length(self, length: int, what: str) -> None:
-        """Raise unless `length` tokens fit the model besides the longest template.
+        """Raise unless `length` tokens fit every model with these tokens besides its template.
 
         Raises:
             ConstraintError: they do not.
         """
         if length > self.max_length:
             message = (
-                f"{what} has {length} tokens, but {self.name} has room for {self.max_length} "
+                f"{what} has {length} tokens, but {self._narrowest} has room for {self.max_length} "
                 "besides the template and the special tokens: shorten it or the template."
             )
             raise ConstraintError(message)
+
+
+def _room(space: TextSpace, template: Template) -> int:
+    """Return how many tokens a prompt may have in each slot of the template."""
+    bound = BoundTemplate(space, template)
+    return (space.max_length - bound.n_fixed) // bound.n_slots
+
+
+def _lengths(space: TextSpace, template: Template, texts: Sequence[str]) -> list[int]:
+    """Return how many tokens each of `texts` has when it is typed into the template."""
+    return [len(ids) for ids in space.encode([template.fill(text) for text in texts])]
+
+
+def _held(readers: Iterable[tuple[TextSpace, Template]], texts: Sequence[str]) -> Tensor:
+    """Tell which of `texts` all readers have room for, bool ``(B,)``."""
+    held = torch.ones(len(texts), dtype=torch.bool)
+    for space, template in readers:
+        lengths = torch.tensor(_lengths(space, template, texts))
+        held &= (lengths > 0) & (lengths <= space.max_length)
+    return held
 
 
 def _allowed(tokens: TextSpace, constraints: Constraints) -> Tensor:

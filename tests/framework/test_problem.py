@@ -3,12 +3,23 @@
 import attrs
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from preimage.api.template import Template
-from preimage.errors import AssemblyError, CapacityError, InputError, NonFiniteLossError, PluginError
+from preimage.budget import Budget
+from preimage.errors import AssemblyError, CapacityError, ConstraintError, InputError, NonFiniteLossError, PluginError
+from preimage.loop import advance, begin
 from preimage.problem import BoundTerm, Problem
 from preimage.search_space import Constraints, SearchSpace
 from preimage.testing.toy import WORDS, ToyObjective, brute_force, toy_problem, toy_tokens
+from preimage.text_space import TokenizerSpace
+from preimage.track import Track
+from preimage_gcg.config import GCGConfig
+from preimage_gcg.optimizer import GCG
+from preimage_pez.config import PEZConfig
+from preimage_pez.optimizer import PEZ
+from preimage_random_search.config import RandomSearchConfig
+from preimage_random_search.optimizer import RandomSearch
 
 PROMPTS = torch.tensor([[0, 1], [2, 3], [0, 1], [5, 7]])
 FIRST = torch.zeros(4, dtype=torch.int64)
@@ -147,6 +158,91 @@ def test_models_that_share_a_tokenizer_but_not_its_embeddings_do_not_share_gradi
     problem = Problem(SearchSpace(toy_tokens()), [BoundTerm("twin", ToyObjective(toy_tokens(seed=9)))])
     with pytest.raises(AssemblyError, match="needs an adapter"):
         problem.losses_and_gradients(PROMPTS, FIRST)
+
+
+class Narrow(ToyObjective):
+    """The toy objective of a model that refuses what is longer than it reads."""
+
+    def loss_and_gradient(self, candidates, target):
+        assert 0 < candidates.shape[1] <= self.space.max_length
+        return super().loss_and_gradient(candidates, target)
+
+    def loss(self, candidates, target):
+        assert 0 < candidates.shape[1] <= self.space.max_length
+        return super().loss(candidates, target)
+
+
+class Flat:
+    """An adapter that says nothing about where to go."""
+
+    def pull_back(self, ids, translated, gradient):
+        return torch.zeros(*ids.shape, 6, dtype=gradient.dtype)
+
+
+def problem_read_by_letters(max_length, template="{optim_str}"):
+    """Words are searched; a second term reads their letters, of which few fit."""
+    tokens, template = toy_tokens(), Template(template)
+    second = BoundTerm("letters", Narrow(_letter_tokens(max_length)), 1.0, template, Flat())
+    return Problem(SearchSpace(tokens, None, [template]), [BoundTerm("words", ToyObjective(tokens)), second])
+
+
+def test_a_prompt_that_another_model_cannot_hold_is_not_stable():
+    """However well it is read back by the model whose tokens are searched."""
+    problem = problem_read_by_letters(9, "moss {optim_str}")
+    prompts = torch.tensor([[WORDS.index("fern")], [WORDS.index("quartz")]])
+    assert problem.space.tokens.is_stable(prompts, Template("moss {optim_str}")).all()
+    assert problem.space.is_stable(prompts).tolist() == [True, False]
+    assert problem.space.is_readable(["fern", "quartz"]).tolist() == [True, False]
+
+
+def test_a_model_that_is_asked_about_too_long_a_text_reads_its_beginning():
+    """Where no filter has seen the candidates, the search goes on; a text that was typed is refused."""
+    problem = problem_read_by_letters(8)
+    words = torch.tensor([[WORDS.index("moss"), WORDS.index("fern")], [WORDS.index("moss"), WORDS.index("quartz")]])
+    letters = problem.terms[1].objective
+
+    answer = problem.losses(words, FIRST[:2])
+
+    read = torch.tensor(letters.space.encode(["moss fern", "moss quar"]))
+    torch.testing.assert_close(answer.terms[:, 1], letters.loss(read, FIRST[:2]))
+    torch.testing.assert_close(problem.losses_and_gradients(words, FIRST[:2]).losses, answer.losses)
+    with pytest.raises(InputError, match="'moss quartz' has 10 tokens for letters .* reads 1 to 8: shorten the prompt"):
+        problem.score_texts(["moss quartz"], FIRST[:1])
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        GCG(GCGConfig(prompt_length=5, search_width=16)),
+        GCG(GCGConfig(prompt_length=5, search_width=16, filter_ids=False)),
+        PEZ(PEZConfig(prompt_length=5, restarts=4, lr=1.0)),
+        RandomSearch(RandomSearchConfig(prompt_length=5, search_width=16)),
+    ],
+    ids=["gcg", "gcg-unfiltered", "pez", "random-search"],
+)
+def test_a_search_goes_on_past_prompts_that_another_model_cannot_hold(optimizer):
+    """They are never the best, and nobody's search ends with them."""
+    problem = problem_read_by_letters(21)
+    (search,) = searches = begin(problem, optimizer, [Track(0)], seed=0)
+    advance(problem, optimizer, searches, Budget(num_steps=8))
+    best = search.tracks[0].best
+    assert search.tracks[0].step == 8
+    assert len(best.text.replace(" ", "")) <= 21
+    assert problem.score_texts([best.text], FIRST[:1]).losses.item() == pytest.approx(best.loss)
+
+
+def test_the_narrowest_of_the_models_with_the_searched_tokens_bounds_the_prompt():
+    """Another one may read less of the same tokens, or stand in a longer template."""
+    tokens, narrow = toy_tokens(), toy_tokens()
+    narrow.max_length, narrow.name = 9, "narrow"
+    template = Template("moss oak {optim_str}")
+    terms = [BoundTerm("wide", ToyObjective(tokens)), BoundTerm("narrow", ToyObjective(narrow), 1.0, template)]
+
+    problem = Problem(SearchSpace(tokens), terms)
+
+    assert problem.space.max_length == 7
+    with pytest.raises(ConstraintError, match="A prompt has 8 tokens, but narrow has room for 7 besides the template"):
+        problem.space.check_length(8, "A prompt")
 
 
 def test_running_out_of_memory_halves_the_batch_for_good():
@@ -299,10 +395,15 @@ def test_constraints_that_leave_nothing_are_an_error():
 
 def _reordered_tokens():
     """Return the toy space with a tokenizer that numbers the words the other way round."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    from preimage.text_space import TokenizerSpace
-
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(["<end>", *WORDS[::-1]])}, "<end>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     return TokenizerSpace(tokenizer, toy_tokens(seed=3).embedding, name="reordered", max_length=16, special_ids=(0,))
+
+
+def _letter_tokens(max_length):
+    """Return a space of one token a letter."""
+    letters = {letter: index for index, letter in enumerate(sorted(set("".join(WORDS))))}
+    tokenizer = Tokenizer(models.BPE(letters, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    embedding = torch.randn(len(letters), 6, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    return TokenizerSpace(tokenizer, embedding, name="letters", max_length=max_length, special_ids=())
