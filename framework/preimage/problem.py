@@ -156,7 +156,8 @@ class Problem:
         """Return how likely each token is to follow, ``(B, V)``, under the terms that can tell.
 
         Of several language models it is the geometric mean by their weights. How large the weights are together
-        says how much fluency counts in the loss, and does not flatten what a model knows.
+        says how much fluency counts in the loss, and does not flatten what a model knows: where all are zero, the
+        models have an equal say.
 
         Raises:
             AssemblyError: no term can tell.
@@ -173,7 +174,9 @@ class Problem:
                 f"the tokens of {self.space.name}: add an objective of a language model with that tokenizer."
             )
             raise AssemblyError(message)
-        scale = sum(abs(weight) for weight, _ in known) or 1.0
+        if not any(weight for weight, _ in known):
+            known = [(1.0, log_probs) for _, log_probs in known]
+        scale = sum(abs(weight) for weight, _ in known)
         mean = torch.stack([log_probs * (weight / scale) for weight, log_probs in known]).sum(dim=0)
         return torch.log_softmax(mean, dim=1)
 

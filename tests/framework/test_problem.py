@@ -353,7 +353,7 @@ def test_what_is_likely_to_follow_comes_from_the_terms_that_know():
         problem_of(Mute(toy_tokens())).next_token_log_probs(PROMPTS, FIRST)
 
 
-@pytest.mark.parametrize("weight", [0.02, 1.0, 30.0])
+@pytest.mark.parametrize("weight", [0.0, 0.02, 1.0, 30.0])
 def test_a_weight_does_not_change_what_a_language_model_knows(weight):
     """It says how much the term counts in the loss."""
     objective = ToyObjective(toy_tokens())
