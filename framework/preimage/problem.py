@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
@@ -223,10 +224,19 @@ class Problem:
     def _shares_space(self, term: BoundTerm) -> bool:
         return cast("TextSpace", term.objective.space).fingerprint == self.space.tokens.fingerprint
 
+    @cached_property
+    def _share_embedding(self) -> tuple[bool, ...]:
+        """Which terms' gradients are gradients in the searched space as they are."""
+        return tuple(map(self._shares_embedding, self.terms))
+
     def _shares_embedding(self, term: BoundTerm) -> bool:
-        # Two models may share a tokenizer and still embed its tokens differently.
-        embedding = cast("TextSpace", term.objective.space).embedding
-        return self._shares_space(term) and embedding.data_ptr() == self.space.embedding.data_ptr()
+        # Two models may share a tokenizer and still embed its tokens differently; two roles of one reference are two
+        # models with the same embeddings.
+        if not self._shares_space(term):
+            return False
+        own, other = self.space.embedding, cast("TextSpace", term.objective.space).embedding
+        alike = (own.dtype, own.device) == (other.dtype, other.device)
+        return own.data_ptr() == other.data_ptr() or (alike and torch.equal(own, other))
 
     def _readings(self, candidates: Tensor) -> list[list[tuple[Tensor, Tensor]]]:
         """Return for each term the complete ids it reads, in groups ``(rows, ids (b, L))`` of one length."""
@@ -270,7 +280,7 @@ class Problem:
             raise AssemblyError(message)
         bound = self._templates[column]
         complete = bound.fill(candidates)
-        if term.adapter is None and self._shares_embedding(term):
+        if term.adapter is None and self._share_embedding[column]:
             answers = [answer for _, answer in self._spans(term.objective.loss_and_gradient, complete, target)]
             near = torch.cat([gradient for _, gradient in answers])
             return torch.cat([loss for loss, _ in answers]), bound.gather(near, candidates.shape[1])

@@ -153,6 +153,18 @@ def test_a_gradient_from_another_embedding_needs_an_adapter():
         problem.losses_and_gradients(PROMPTS, FIRST)
 
 
+def test_two_models_with_the_same_embeddings_share_gradients():
+    """Two roles of one reference are loaded as two models, and need no adapter."""
+    tokens, twin = toy_tokens(), toy_tokens()
+    terms = [BoundTerm("one", ToyObjective(tokens)), BoundTerm("twin", ToyObjective(twin, seed=2))]
+
+    gradient = Problem(SearchSpace(tokens), terms).losses_and_gradients(PROMPTS, FIRST).gradient
+
+    one, other = (term.objective.loss_and_gradient(PROMPTS, FIRST)[1] for term in terms)
+    assert tokens.embedding.data_ptr() != twin.embedding.data_ptr()
+    torch.testing.assert_close(gradient, one + other)
+
+
 def test_models_that_share_a_tokenizer_but_not_its_embeddings_do_not_share_gradients():
     """A gradient with respect to one table means nothing in the other."""
     problem = Problem(SearchSpace(toy_tokens()), [BoundTerm("twin", ToyObjective(toy_tokens(seed=9)))])
