@@ -245,7 +245,7 @@ def assemble(pipeline: Pipeline, targets: Sequence[Any], catalogue: Catalogue) -
         adapter = _adapter(term, source, objective.space, catalogue)
         terms.append(BoundTerm(term.name, objective, term.weight, term.template, adapter))
     tokens = cast("Any", terms[0].objective.space)
-    space = SearchSpace(tokens, pipeline.constraints, [term.template for term in pipeline.terms])
+    space = SearchSpace(tokens, pipeline.constraints)
     optimizers = tuple(_optimizer(stage, catalogue) for stage in pipeline.stages)
     captioners = _captioners(optimizers, pipeline, catalogue)
     models |= {reference: captioner.fingerprint for reference, captioner in captioners.items()}

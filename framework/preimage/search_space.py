@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
+from functools import cached_property
+from itertools import combinations
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -48,7 +50,7 @@ class SearchSpace:
 
     Attributes:
         tokens: the space it restricts.
-        templates: the templates of all terms; a prompt is stable when it is stable in each.
+        templates: those in which models read its tokens; a prompt is stable when it is stable in each.
         max_length: how many tokens a prompt may have, so that it fits in each.
 
     Raises:
@@ -63,27 +65,50 @@ class SearchSpace:
     ) -> None:
         self.tokens = tokens
         self.constraints = constraints or Constraints()
-        self.templates = tuple(dict.fromkeys(templates))
         self.allowed = _allowed(tokens, self.constraints)
         self.allowed_ids = self.allowed.nonzero().flatten()
-        self.max_length = min(_room(tokens, template) for template in self.templates)
-        self._narrowest = tokens.name
-        self._first = BoundTemplate(tokens, self.templates[0])
-        self._readers = tuple((tokens, template) for template in self.templates)
-        self._strangers: tuple[tuple[TextSpace, Template], ...] = ()
+        self._bind([(tokens, template) for template in templates])
 
     def read_by(self, readers: Sequence[tuple[TextSpace, Template]]) -> SearchSpace:
         """Return this space for prompts that each of `readers` is asked about: a model's space and its template.
 
-        Readers with other tokens than are searched bound the text: a prompt that one of them cannot hold is not stable.
+        Those with the tokens of this space decide on the templates and the length. Those with tokens of their own read
+        the text, whatever it was made of, but a prompt that one of them has no room for is not stable.
         """
-        own = self.tokens.fingerprint
-        rooms = [(_room(space, template), space.name) for space, template in readers if space.fingerprint == own]
         read = copy.copy(self)
-        read.max_length, read._narrowest = min([(self.max_length, self._narrowest), *rooms], key=itemgetter(0))
-        read._readers = tuple(readers)
-        read._strangers = tuple((space, template) for space, template in readers if space.fingerprint != own)
+        read._bind(readers)
         return read
+
+    def _bind(self, readers: Sequence[tuple[TextSpace, Template]]) -> None:
+        """Take over who reads the prompts."""
+        own = self.tokens.fingerprint
+        near = [(space, template) for space, template in readers if space.fingerprint == own]
+        near = near or [(self.tokens, Template())]
+        self.templates = tuple(dict.fromkeys(template for _, template in near))
+        self.max_length, self._narrowest = min(
+            ((_room(space, template), space.name) for space, template in near), key=itemgetter(0)
+        )
+        self._first = BoundTemplate(self.tokens, self.templates[0])
+        self._readers = tuple(readers)
+        self._strangers = tuple((space, template) for space, template in readers if space.fingerprint != own)
+        # A copy must not take along what was found out for other readers.
+        self.__dict__.pop("at_odds", None)
+
+    @cached_property
+    def at_odds(self) -> tuple[Template, Template] | None:
+        """Two templates that no prompt is stable in at once, as far as single tokens tell; None where all agree.
+
+        Byte-level tokenizers have two tokens for a word, one for the beginning of a text and one for the place behind
+        other text, so that a template that begins with its slot and one that does not have no token in common.
+        """
+        if len(self.templates) == 1:
+            return None
+        single = self.allowed_ids[:, None]
+        stable = {template: self.tokens.is_stable(single, template) for template in self.templates}
+        for one, other in combinations(self.templates, 2):
+            if stable[one].any() and stable[other].any() and not (stable[one] & stable[other]).any():
+                return one, other
+        return None
 
     @property
     def name(self) -> str:

@@ -195,16 +195,24 @@ def problem_read_by_letters(max_length, template="{optim_str}"):
     """Words are searched; a second term reads their letters, of which few fit."""
     tokens, template = toy_tokens(), Template(template)
     second = BoundTerm("letters", Narrow(_letter_tokens(max_length)), 1.0, template, Flat())
-    return Problem(SearchSpace(tokens, None, [template]), [BoundTerm("words", ToyObjective(tokens)), second])
+    return Problem(SearchSpace(tokens), [BoundTerm("words", ToyObjective(tokens)), second])
 
 
 def test_a_prompt_that_another_model_cannot_hold_is_not_stable():
     """However well it is read back by the model whose tokens are searched."""
     problem = problem_read_by_letters(9, "moss {optim_str}")
     prompts = torch.tensor([[WORDS.index("fern")], [WORDS.index("quartz")]])
-    assert problem.space.tokens.is_stable(prompts, Template("moss {optim_str}")).all()
+    assert problem.space.tokens.is_stable(prompts, Template()).all()
     assert problem.space.is_stable(prompts).tolist() == [True, False]
     assert problem.space.is_readable(["fern", "quartz"]).tolist() == [True, False]
+
+
+def test_the_template_of_a_model_with_tokens_of_its_own_is_read_as_text():
+    """Whether a prompt keeps the searched tokens in that template makes no difference to anybody."""
+    tokens, template = toy_tokens(), Template("moss{optim_str}")
+    terms = [BoundTerm("words", ToyObjective(tokens)), BoundTerm("letters", Narrow(_letter_tokens(20)), 1.0, template)]
+    assert not tokens.is_stable(PROMPTS, template).any()
+    assert Problem(SearchSpace(tokens, templates=[Template(), template]), terms).stable(PROMPTS).all()
 
 
 def test_a_model_that_is_asked_about_too_long_a_text_reads_its_beginning():
