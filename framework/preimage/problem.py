@@ -73,6 +73,7 @@ class Problem:
 
     Raises:
         AssemblyError: there is no term, or terms are bound to different numbers of targets.
+        OptionError: `batch_size` is no whole number of at least 1.
     """
 
     def __init__(

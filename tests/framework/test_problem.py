@@ -7,7 +7,15 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from preimage.api.template import Template
 from preimage.budget import Budget
-from preimage.errors import AssemblyError, CapacityError, ConstraintError, InputError, NonFiniteLossError, PluginError
+from preimage.errors import (
+    AssemblyError,
+    CapacityError,
+    ConstraintError,
+    InputError,
+    NonFiniteLossError,
+    OptionError,
+    PluginError,
+)
 from preimage.loop import advance, begin
 from preimage.problem import BoundTerm, Problem
 from preimage.search_space import Constraints, SearchSpace
@@ -278,6 +286,13 @@ def test_running_out_of_memory_halves_the_batch_for_good():
     assert hungry.rows == [8, 4, 2, 2, 2, 2, 2, 2, 2, 2]
     torch.testing.assert_close(first.losses, ToyObjective(toy_tokens()).loss(prompts, target))
     assert problem.batch_size == 2
+
+
+@pytest.mark.parametrize("size", [0, -1, "4", 2.5, True])
+def test_a_batch_has_a_whole_number_of_rows(size):
+    """Anything else would end in an endless loop or an error far from here."""
+    with pytest.raises(OptionError, match=f"batch_size is {size!r}, .* a whole number of at least 1"):
+        problem_of(ToyObjective(toy_tokens()), batch_size=size)
 
 
 def test_a_single_candidate_that_does_not_fit_is_an_error():
