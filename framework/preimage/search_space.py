@@ -25,7 +25,8 @@ __all__ = ["Constraints", "SearchSpace"]
 
 
 def _words(words: Iterable[str]) -> tuple[str, ...]:
-    return tuple(words)
+    # A single word is also an iterable of texts, namely of its letters.
+    return (words,) if isinstance(words, str) else tuple(words)
 
 
 @attrs.frozen(kw_only=True)

@@ -421,6 +421,13 @@ def test_constraints_take_words_away():
     assert [WORDS[index] for index in allowed.allowed_ids] == ["moss", "oak"]
 
 
+def test_a_single_word_stands_for_a_list_of_one():
+    """A text would otherwise be taken for its letters, and ban something else in silence."""
+    assert Constraints(banned_words="moss", allowed_words="oak") == Constraints(
+        banned_words=["moss"], allowed_words=["oak"]
+    )
+
+
 def test_constraints_that_leave_nothing_are_an_error():
     """The message shows them."""
     with pytest.raises(ValueError, match="No token of toy is left to search") as caught:
