@@ -53,6 +53,7 @@ class SearchSpace:
         tokens: the space it restricts.
         templates: those in which models read its tokens; a prompt is stable when it is stable in each.
         max_length: how many tokens a prompt may have, so that it fits in each.
+        strangers: models' spaces with tokens of their own, in which the prompts are read as well, with their templates.
 
     Raises:
         ConstraintError: no token is left.
@@ -91,7 +92,7 @@ class SearchSpace:
         )
         self._first = BoundTemplate(self.tokens, self.templates[0])
         self._readers = tuple(readers)
-        self._strangers = tuple((space, template) for space, template in readers if space.fingerprint != own)
+        self.strangers = tuple((space, template) for space, template in readers if space.fingerprint != own)
         # A copy must not take along what was found out for other readers.
         self.__dict__.pop("at_odds", None)
 
@@ -143,12 +144,16 @@ class SearchSpace:
         for template in self.templates:
             stable &= self.tokens.is_stable(ids, template)
         rows = stable.nonzero().flatten()
-        if self._strangers and len(rows):
-            stable[rows] = _held(self._strangers, self.decode(ids[rows])).to(ids.device)
+        if self.strangers and len(rows):
+            stable[rows] = self.strangers_hold(self.decode(ids[rows])).to(ids.device)
         return stable
 
+    def strangers_hold(self, texts: Sequence[str]) -> Tensor:
+        """Tell which prompts each model with tokens of its own can read, bool ``(B,)``: neither empty nor too long."""
+        return _held(self.strangers, texts)
+
     def is_readable(self, texts: Sequence[str]) -> Tensor:
-        """Tell which prompts each model can read in its template, bool ``(B,)``: neither empty nor too long."""
+        """Tell which prompts all models can read, bool ``(B,)``, those of the searched tokens among them."""
         return _held(self._readers, texts)
 
     def check_readable(self, texts: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from preimage.errors import (
 )
 from preimage.loop import advance, begin
 from preimage.problem import BoundTerm, Problem
+from preimage.prompts import proposable
 from preimage.search_space import Constraints, SearchSpace
 from preimage.testing.toy import WORDS, ToyObjective, brute_force, toy_problem, toy_tokens
 from preimage.text_space import TokenizerSpace
@@ -212,6 +213,7 @@ def test_a_prompt_that_another_model_cannot_hold_is_not_stable():
     prompts = torch.tensor([[WORDS.index("fern")], [WORDS.index("quartz")]])
     assert problem.space.tokens.is_stable(prompts, Template()).all()
     assert problem.space.is_stable(prompts).tolist() == [True, False]
+    assert proposable(problem.space, [*prompts.tolist(), []]) == [True, False, False]
     assert problem.space.is_readable(["fern", "quartz"]).tolist() == [True, False]
 
 
