@@ -188,10 +188,10 @@ def _keep_best(problem: Problem, track: Track, rows: Tensor, losses: Tensor, ter
 
 
 def read_back(problem: Problem, track: Track, row: Tensor) -> None:
-    """Score the text of `row`, ``(1, L)``, as it is read back, and keep it if it is better."""
+    """Score the text of `row`, ``(1, L)``, as it is read back, if it fits, and keep it if it is better."""
     (text,) = problem.space.decode(row)
     (ids,) = problem.space.encode([text])
-    if not 0 < len(ids) <= problem.space.max_length:
+    if not (0 < len(ids) <= problem.space.max_length and problem.space.is_readable([text]).all()):
         return
     evaluation = problem.score_texts([text], torch.tensor([track.target], device=row.device))
     track.charge(forward=int(evaluation.forward.sum()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
@@ -243,9 +244,10 @@ def assemble(pipeline: Pipeline, targets: Sequence[Any], catalogue: Catalogue) -
                 packages.add(_package(asked))
         source = terms[0].objective.space if terms else objective.space
         adapter = _adapter(term, source, objective.space, catalogue)
-        terms.append(BoundTerm(term.name, objective, term.weight, term.template, adapter))
+        name = _untaken(term.name, [bound.name for bound in terms])
+        terms.append(BoundTerm(name, objective, term.weight, term.template, adapter))
     tokens = cast("Any", terms[0].objective.space)
-    space = SearchSpace(tokens, pipeline.constraints, [term.template for term in pipeline.terms])
+    space = SearchSpace(tokens, pipeline.constraints)
     optimizers = tuple(_optimizer(stage, catalogue) for stage in pipeline.stages)
     captioners = _captioners(optimizers, pipeline, catalogue)
     models |= {reference: captioner.fingerprint for reference, captioner in captioners.items()}
@@ -259,6 +261,16 @@ def assemble(pipeline: Pipeline, targets: Sequence[Any], catalogue: Catalogue) -
         )
         raise AssemblyError(message)
     return Assembly(pipeline, problem, optimizers, records, models, catalogue, frozenset(packages))
+
+
+def _untaken(name: str, taken: Sequence[str]) -> str:
+    """Return the name of a term, numbered where it is `taken`: results tell terms apart by their names.
+
+    >>> _untaken("fluency", ["fluency", "fluency #2"])
+    'fluency #3'
+    """
+    numbered = (f"{name} #{number}" for number in count(2))
+    return next(candidate for candidate in chain([name], numbered) if candidate not in taken)
 
 
 def _package(model: object) -> str:

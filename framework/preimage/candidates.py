@@ -6,6 +6,7 @@ lives, and are moved to the prompts' device, so that a seed means the same on ev
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import attrs
@@ -179,7 +180,7 @@ def propose(
     """Return up to `width` different candidates, none of them one of the prompts.
 
     What the filter rejects is replaced by new draws, for a bounded number of rounds; so fewer, or none, come
-    back where few neighbours exist or survive.
+    back where few neighbours exist or survive. Where none can, because the templates are at odds, a warning says so.
 
     Arguments:
         space: judges which texts read back.
@@ -205,6 +206,14 @@ def propose(
         parent = torch.cat([parent, drawn.parent[new]])[:width]
         if len(ids) == width:
             break
+    if filter_ids and not len(ids) and space.at_odds:
+        one, other = space.at_odds
+        message = (
+            f"No token of {space.name} is read back alike in the templates {one.text!r} and {other.text!r}, so that "
+            "the filter rejects every candidate and the search stays where it is: let text stand before the slot in "
+            "both or in neither, or set filter_ids=false."
+        )
+        warnings.warn(message, UserWarning, stacklevel=2)
     return Candidates(ids, parent)
 
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from preimage.errors import CapacityError
+from preimage.errors import CapacityError, OptionError
 
 __all__ = ["Chunks"]
 
@@ -20,12 +20,21 @@ class Chunks:
     Arguments:
         size: rows in a span at most; all of them without it.
 
+    Raises:
+        OptionError: the size is no whole number of at least 1.
+
     >>> chunks = Chunks(2)
     >>> [answer for _, answer in chunks(lambda span: list(range(5))[span], 5, "number")]
     [[0, 1], [2, 3], [4]]
     """
 
     def __init__(self, size: int | None = None) -> None:
+        if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
+            message = (
+                f"batch_size is {size!r}, and it is how many rows are computed at once: give a whole number of at "
+                "least 1, or leave it out to have it found by trying."
+            )
+            raise OptionError(message)
         self.size = size
 
     def __call__(self, function: Callable[[slice], _Answer], count: int, what: str) -> Iterator[tuple[slice, _Answer]]:

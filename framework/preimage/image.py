@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from preimage.errors import InputError
 
@@ -22,11 +22,14 @@ MAX_PIXELS = 100_000_000
 def load_image(source: str | os.PathLike[str] | bytes | PILImage) -> PILImage:
     """Return the picture in RGB; transparent parts become white, and a photograph is turned upright.
 
+    Grey values of 16 bits become the nearest of 8.
+
     Arguments:
         source: a path, an encoded picture, or a PIL image.
 
     Raises:
-        InputError: the file is missing, truncated, no picture, or larger than `MAX_PIXELS`.
+        InputError: the file is missing, truncated, no picture, larger than `MAX_PIXELS`, or of numbers that do not say
+            what is white.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -63,7 +66,9 @@ def _read(image: PILImage, name: str) -> PILImage:
         raise InputError(_too_large(name, f"{width} x {height} pixels"))
     try:
         image.load()
-        return _flattened(ImageOps.exif_transpose(image))
+        return _flattened(_in_eight_bits(ImageOps.exif_transpose(image), name))
+    except InputError:
+        raise
     except (OSError, SyntaxError, ValueError) as error:
         message = f"{name} is damaged or truncated ({error}): export or download the picture again."
         raise InputError(message) from error
@@ -74,6 +79,26 @@ def sha256(image: PILImage) -> str:
     digest = hashlib.sha256(f"{image.mode} {image.size}".encode())
     digest.update(image.tobytes())
     return digest.hexdigest()
+
+
+def _in_eight_bits(image: PILImage, name: str) -> PILImage:
+    """Return a grey picture of deeper values in 8 bits; any other as it is.
+
+    Pillow itself cuts what is above 255 off, so that a scan of 16 bits would become white.
+    """
+    if not image.mode.startswith(("I", "F")):
+        return image
+    grey = image if image.mode == "F" else image.convert("I")
+    darkest, brightest = cast("tuple[float, float]", grey.getextrema())
+    if image.mode == "F" or darkest < 0 or brightest > 65_535:
+        message = (
+            f"{name} holds numbers from {darkest:g} to {brightest:g} (mode {image.mode}), which do not say what is "
+            "black and what is white: save it with 8 or 16 bits."
+        )
+        raise InputError(message)
+    # Mode I is also how 8 bits come out of arrays of integers; only a brighter value tells them apart.
+    is_deep = image.mode != "I" or brightest > 255
+    return (grey.point(lambda value: value * (1 / 257) + 0.5) if is_deep else grey).convert("L")
 
 
 def _flattened(image: PILImage) -> PILImage:

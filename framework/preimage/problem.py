@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
@@ -11,7 +12,7 @@ import torch
 from preimage.api.objective import GradientObjective, NextTokenObjective, Objective
 from preimage.api.template import Template
 from preimage.chunks import Chunks
-from preimage.errors import AssemblyError, InputError, NonFiniteLossError, PluginError
+from preimage.errors import AssemblyError, NonFiniteLossError, PluginError
 from preimage.memory import Memory
 from preimage.text_space import BoundTemplate
 
@@ -61,16 +62,18 @@ class Problem:
     """Adds up the terms, splits batches, drops duplicates, and counts.
 
     The first term's space is the one that is searched. The other terms read the candidates as text, in
-    their own template, with their own tokenizer.
+    their own template, with their own tokenizer. A text that one of them has no room for is not stable; where an
+    optimizer asks about one all the same, that term reads its beginning.
 
     Arguments:
-        space: what an optimizer may propose.
+        space: what an optimizer may propose; `Problem.space` knows the terms' models as well.
         terms: what makes a candidate good; lower is better.
         batch_size: rows in one forward pass at most; halved for good when memory runs out.
         captioning: says what the targets show, where an optimizer asks for that.
 
     Raises:
         AssemblyError: there is no term, or terms are bound to different numbers of targets.
+        OptionError: `batch_size` is no whole number of at least 1.
     """
 
     def __init__(
@@ -88,7 +91,7 @@ class Problem:
         if len(set(counts.values())) > 1:
             message = f"The terms are bound to different numbers of targets, {counts}: give each term the same."
             raise AssemblyError(message)
-        self.space = space
+        self.space = space.read_by([(cast("TextSpace", term.objective.space), term.template) for term in terms])
         self.terms = tuple(terms)
         self.n_targets = terms[0].objective.n_targets
         self._chunks = Chunks(batch_size)
@@ -155,7 +158,8 @@ class Problem:
         """Return how likely each token is to follow, ``(B, V)``, under the terms that can tell.
 
         Of several language models it is the geometric mean by their weights. How large the weights are together
-        says how much fluency counts in the loss, and does not flatten what a model knows.
+        says how much fluency counts in the loss, and does not flatten what a model knows: where all are zero, the
+        models have an equal say.
 
         Raises:
             AssemblyError: no term can tell.
@@ -172,7 +176,9 @@ class Problem:
                 f"the tokens of {self.space.name}: add an objective of a language model with that tokenizer."
             )
             raise AssemblyError(message)
-        scale = sum(abs(weight) for weight, _ in known) or 1.0
+        if not any(weight for weight, _ in known):
+            known = [(1.0, log_probs) for _, log_probs in known]
+        scale = sum(abs(weight) for weight, _ in known)
         mean = torch.stack([log_probs * (weight / scale) for weight, log_probs in known]).sum(dim=0)
         return torch.log_softmax(mean, dim=1)
 
@@ -195,6 +201,7 @@ class Problem:
         Raises:
             InputError: a text has no token for one of the models, or more than it can read.
         """
+        self.space.check_readable(texts)
         readings = [_grouped(self._typed(term, texts), self.space.device) for term in self.terms]
         values = self._term_values(readings, target)
         forward = torch.full((len(texts),), len(self.terms), dtype=torch.int64)
@@ -218,10 +225,19 @@ class Problem:
     def _shares_space(self, term: BoundTerm) -> bool:
         return cast("TextSpace", term.objective.space).fingerprint == self.space.tokens.fingerprint
 
+    @cached_property
+    def _share_embedding(self) -> tuple[bool, ...]:
+        """Which terms' gradients are gradients in the searched space as they are."""
+        return tuple(map(self._shares_embedding, self.terms))
+
     def _shares_embedding(self, term: BoundTerm) -> bool:
-        # Two models may share a tokenizer and still embed its tokens differently.
-        embedding = cast("TextSpace", term.objective.space).embedding
-        return self._shares_space(term) and embedding.data_ptr() == self.space.embedding.data_ptr()
+        # Two models may share a tokenizer and still embed its tokens differently; two roles of one reference are two
+        # models with the same embeddings.
+        if not self._shares_space(term):
+            return False
+        own, other = self.space.embedding, cast("TextSpace", term.objective.space).embedding
+        alike = (own.dtype, own.device) == (other.dtype, other.device)
+        return own.data_ptr() == other.data_ptr() or (alike and torch.equal(own, other))
 
     def _readings(self, candidates: Tensor) -> list[list[tuple[Tensor, Tensor]]]:
         """Return for each term the complete ids it reads, in groups ``(rows, ids (b, L))`` of one length."""
@@ -237,18 +253,12 @@ class Problem:
         return readings
 
     def _typed(self, term: BoundTerm, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids that `term` reads where each of `texts` is typed into its template."""
+        """Return the ids that `term` reads where each of `texts` is typed into its template, as many as it can."""
         space = cast("TextSpace", term.objective.space)
         encoded = space.encode([term.template.fill(text) for text in texts])
-        for text, ids in zip(texts, encoded, strict=True):
-            if not 0 < len(ids) <= space.max_length:
-                message = (
-                    f"The prompt {text!r} has {len(ids)} tokens for {space.name} in the template "
-                    f"{term.template.text!r}, which reads 1 to {space.max_length}: "
-                    f"{'give a text with a word in it' if not ids else 'shorten the prompt'}."
-                )
-                raise InputError(message)
-        return encoded
+        # A text that is too long has a beginning to be read; of one without a token no model can say anything.
+        self.space.check_readable([text for text, ids in zip(texts, encoded, strict=True) if not ids])
+        return [ids[: space.max_length] for ids in encoded]
 
     def _term_values(self, readings: list[list[tuple[Tensor, Tensor]]], target: Tensor) -> Tensor:
         """Return the value of each term for each row, ``(B, T)`` float64 on the CPU."""
@@ -271,7 +281,7 @@ class Problem:
             raise AssemblyError(message)
         bound = self._templates[column]
         complete = bound.fill(candidates)
-        if term.adapter is None and self._shares_embedding(term):
+        if term.adapter is None and self._share_embedding[column]:
             answers = [answer for _, answer in self._spans(term.objective.loss_and_gradient, complete, target)]
             near = torch.cat([gradient for _, gradient in answers])
             return torch.cat([loss for loss, _ in answers]), bound.gather(near, candidates.shape[1])

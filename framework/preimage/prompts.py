@@ -47,10 +47,16 @@ def losses_of(prompts: Sequence[Sequence[int]], device: torch.device) -> Generat
 def proposable(space: SearchSpace, prompts: Sequence[Sequence[int]], known: Sequence[int] = ()) -> list[bool]:
     """Tell which `prompts` hold at least one token, no more than fit, and none that may not be proposed.
 
+    More than fit is also what a model with tokens of its own has no room for.
+
     Arguments:
         space: says what fits and what is allowed.
         prompts: the token ids of each.
         known: tokens of the prompt that they were made from, which may stay whatever they are.
     """
     allowed = set(space.allowed_ids.tolist()) | set(known)
-    return [0 < len(prompt) <= space.max_length and allowed.issuperset(prompt) for prompt in prompts]
+    good = [0 < len(prompt) <= space.max_length and allowed.issuperset(prompt) for prompt in prompts]
+    if not space.strangers:
+        return good
+    texts = [space.decode(torch.tensor([list(prompt)]))[0] if prompt else "" for prompt in prompts]
+    return [own and others for own, others in zip(good, space.strangers_hold(texts).tolist(), strict=True)]

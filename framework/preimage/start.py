@@ -48,6 +48,7 @@ def initial_ids(space: SearchSpace, rng: torch.Generator, start: TextStart, init
 
     Raises:
         ConstraintError: the text has no token, there are more than fit, or an id is none of the model's.
+        InputError: the text is too long for another model that reads it.
     """
     import torch
 
@@ -65,6 +66,7 @@ def initial_ids(space: SearchSpace, rng: torch.Generator, start: TextStart, init
         )
         raise ConstraintError(message)
     space.check_length(len(ids), f"The start text {start.optim_str_init!r}")
+    space.check_readable([start.optim_str_init])
     return torch.tensor(ids, device=space.device)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from preimage.api.template import Template
 from preimage.candidates import (
     Choices,
     best_choices,
@@ -259,6 +260,25 @@ def test_no_survivor_is_no_error():
     assert candidates.ids.shape == (0, 3)
     assert candidates.parent.shape == (0,)
     assert candidates.parent.dtype == torch.int64
+
+
+def test_templates_that_no_prompt_satisfies_at_once_are_named():
+    """A byte-level tokenizer reads a first word behind other text as another token than at the start of a text."""
+    vocabulary = {token: index for index, token in enumerate(["a", "b", "c", "Ġ", "Ġa", "Ġb", "Ġc"])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [("Ġ", letter) for letter in "abc"]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokens = TokenizerSpace(tokenizer, torch.zeros(7, 2), name="bytes", max_length=16, special_ids=())
+    templates = [Template(), Template("a {optim_str}")]
+    space, prompts = SearchSpace(tokens, templates=templates), torch.tensor([[0, 5]])
+    choices = every_token(space, prompts)
+
+    with pytest.warns(UserWarning, match="in the templates '{optim_str}' and 'a {optim_str}', so that the filter rej"):
+        assert not len(propose(space, prompts, choices, generator(), width=8))
+    assert len(propose(space, prompts, choices, generator(), width=8, filter_ids=False)) == 8
+    assert all(
+        len(propose(SearchSpace(tokens, None, [one]), prompts, choices, generator(), width=2)) for one in templates
+    )
 
 
 def test_the_generator_decides_everything():

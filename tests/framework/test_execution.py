@@ -76,6 +76,16 @@ def test_no_event_is_made_when_nobody_listens(catalogue, monkeypatch):
     live_pipeline(Budget(num_steps=2)).run(TARGETS, catalogue=catalogue)
 
 
+def test_two_terms_of_one_name_keep_their_breakdown(catalogue):
+    """The second is numbered, so that the weighted sum of what a result shows is its loss."""
+    tokens = toy_tokens()
+    terms = [Term(objective=ToyObjective(tokens, seed=seed), weight=weight) for seed, weight in ((1, 1.0), (2, 0.5))]
+    pipeline = attrs.evolve(live_pipeline(Budget(num_steps=2)), terms=terms)
+    (result,) = pipeline.run(TARGETS[:1], catalogue=catalogue)
+    assert list(result.terms) == ["ToyObjective", "ToyObjective #2"]
+    assert result.terms["ToyObjective"] + 0.5 * result.terms["ToyObjective #2"] == pytest.approx(result.loss)
+
+
 def test_the_second_stage_starts_from_the_best_of_the_first(catalogue):
     """And the history goes on."""
     whole = live_pipeline(Budget(num_steps=6), Budget(num_steps=6)).run(TARGETS, catalogue=catalogue)

@@ -73,6 +73,29 @@ def test_a_photograph_is_turned_upright(tmp_path):
     assert load_image(tmp_path / "turned.jpg").size == (2, 4)
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
+def test_sixteen_bits_become_eight(tmp_path, mode):
+    """Rather than white wherever there is any light."""
+    scan = Image.new(mode, (3, 1))
+    for place, value in enumerate((0, 128 * 257 + 100, 65_535)):
+        scan.putpixel((place, 0), value)
+    scan.save(tmp_path / "scan.tiff")
+    for source in (scan, tmp_path / "scan.tiff"):
+        assert [load_image(source).getpixel((place, 0)) for place in range(3)] == [(0,) * 3, (128,) * 3, (255,) * 3]
+
+
+def test_integers_of_eight_bits_stay_as_they_are():
+    """An array of integers makes such a picture."""
+    assert load_image(Image.new("I", (1, 1), 200)).getpixel((0, 0)) == (200, 200, 200)
+
+
+@pytest.mark.parametrize(("mode", "value"), [("F", 0.5), ("I", -3), ("I", 70_000)])
+def test_numbers_that_do_not_say_what_is_white_are_a_sentence(mode, value):
+    """There is no telling how bright they are meant to be."""
+    with pytest.raises(InputError, match=rf"The picture holds numbers from {value:g} to {value:g} \(mode {mode}\)"):
+        load_image(Image.new(mode, (1, 1), value))
+
+
 def test_the_hash_is_of_the_pixels_and_not_of_the_file(tmp_path):
     """So that the same picture in another format is the same target."""
     picture = Image.effect_noise((8, 8), 50).convert("RGB")

@@ -3,12 +3,32 @@
 import attrs
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from preimage.api.template import Template
-from preimage.errors import AssemblyError, CapacityError, InputError, NonFiniteLossError, PluginError
+from preimage.budget import Budget
+from preimage.errors import (
+    AssemblyError,
+    CapacityError,
+    ConstraintError,
+    InputError,
+    NonFiniteLossError,
+    OptionError,
+    PluginError,
+)
+from preimage.loop import advance, begin
 from preimage.problem import BoundTerm, Problem
+from preimage.prompts import proposable
 from preimage.search_space import Constraints, SearchSpace
 from preimage.testing.toy import WORDS, ToyObjective, brute_force, toy_problem, toy_tokens
+from preimage.text_space import TokenizerSpace
+from preimage.track import Track
+from preimage_gcg.config import GCGConfig
+from preimage_gcg.optimizer import GCG
+from preimage_pez.config import PEZConfig
+from preimage_pez.optimizer import PEZ
+from preimage_random_search.config import RandomSearchConfig
+from preimage_random_search.optimizer import RandomSearch
 
 PROMPTS = torch.tensor([[0, 1], [2, 3], [0, 1], [5, 7]])
 FIRST = torch.zeros(4, dtype=torch.int64)
@@ -142,11 +162,117 @@ def test_a_gradient_from_another_embedding_needs_an_adapter():
         problem.losses_and_gradients(PROMPTS, FIRST)
 
 
+def test_two_models_with_the_same_embeddings_share_gradients():
+    """Two roles of one reference are loaded as two models, and need no adapter."""
+    tokens, twin = toy_tokens(), toy_tokens()
+    terms = [BoundTerm("one", ToyObjective(tokens)), BoundTerm("twin", ToyObjective(twin, seed=2))]
+
+    gradient = Problem(SearchSpace(tokens), terms).losses_and_gradients(PROMPTS, FIRST).gradient
+
+    one, other = (term.objective.loss_and_gradient(PROMPTS, FIRST)[1] for term in terms)
+    assert tokens.embedding.data_ptr() != twin.embedding.data_ptr()
+    torch.testing.assert_close(gradient, one + other)
+
+
 def test_models_that_share_a_tokenizer_but_not_its_embeddings_do_not_share_gradients():
     """A gradient with respect to one table means nothing in the other."""
     problem = Problem(SearchSpace(toy_tokens()), [BoundTerm("twin", ToyObjective(toy_tokens(seed=9)))])
     with pytest.raises(AssemblyError, match="needs an adapter"):
         problem.losses_and_gradients(PROMPTS, FIRST)
+
+
+class Narrow(ToyObjective):
+    """The toy objective of a model that refuses what is longer than it reads."""
+
+    def loss_and_gradient(self, candidates, target):
+        assert 0 < candidates.shape[1] <= self.space.max_length
+        return super().loss_and_gradient(candidates, target)
+
+    def loss(self, candidates, target):
+        assert 0 < candidates.shape[1] <= self.space.max_length
+        return super().loss(candidates, target)
+
+
+class Flat:
+    """An adapter that says nothing about where to go."""
+
+    def pull_back(self, ids, translated, gradient):
+        return torch.zeros(*ids.shape, 6, dtype=gradient.dtype)
+
+
+def problem_read_by_letters(max_length, template="{optim_str}"):
+    """Words are searched; a second term reads their letters, of which few fit."""
+    tokens, template = toy_tokens(), Template(template)
+    second = BoundTerm("letters", Narrow(_letter_tokens(max_length)), 1.0, template, Flat())
+    return Problem(SearchSpace(tokens), [BoundTerm("words", ToyObjective(tokens)), second])
+
+
+def test_a_prompt_that_another_model_cannot_hold_is_not_stable():
+    """However well it is read back by the model whose tokens are searched."""
+    problem = problem_read_by_letters(9, "moss {optim_str}")
+    prompts = torch.tensor([[WORDS.index("fern")], [WORDS.index("quartz")]])
+    assert problem.space.tokens.is_stable(prompts, Template()).all()
+    assert problem.space.is_stable(prompts).tolist() == [True, False]
+    assert proposable(problem.space, [*prompts.tolist(), []]) == [True, False, False]
+    assert problem.space.is_readable(["fern", "quartz"]).tolist() == [True, False]
+
+
+def test_the_template_of_a_model_with_tokens_of_its_own_is_read_as_text():
+    """Whether a prompt keeps the searched tokens in that template makes no difference to anybody."""
+    tokens, template = toy_tokens(), Template("moss{optim_str}")
+    terms = [BoundTerm("words", ToyObjective(tokens)), BoundTerm("letters", Narrow(_letter_tokens(20)), 1.0, template)]
+    assert not tokens.is_stable(PROMPTS, template).any()
+    assert Problem(SearchSpace(tokens, templates=[Template(), template]), terms).stable(PROMPTS).all()
+
+
+def test_a_model_that_is_asked_about_too_long_a_text_reads_its_beginning():
+    """Where no filter has seen the candidates, the search goes on; a text that was typed is refused."""
+    problem = problem_read_by_letters(8)
+    words = torch.tensor([[WORDS.index("moss"), WORDS.index("fern")], [WORDS.index("moss"), WORDS.index("quartz")]])
+    letters = problem.terms[1].objective
+
+    answer = problem.losses(words, FIRST[:2])
+
+    read = torch.tensor(letters.space.encode(["moss fern", "moss quar"]))
+    torch.testing.assert_close(answer.terms[:, 1], letters.loss(read, FIRST[:2]))
+    torch.testing.assert_close(problem.losses_and_gradients(words, FIRST[:2]).losses, answer.losses)
+    with pytest.raises(InputError, match="'moss quartz' has 10 tokens for letters .* reads 1 to 8: shorten the prompt"):
+        problem.score_texts(["moss quartz"], FIRST[:1])
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        GCG(GCGConfig(prompt_length=5, search_width=16)),
+        GCG(GCGConfig(prompt_length=5, search_width=16, filter_ids=False)),
+        PEZ(PEZConfig(prompt_length=5, restarts=4, lr=1.0)),
+        RandomSearch(RandomSearchConfig(prompt_length=5, search_width=16)),
+    ],
+    ids=["gcg", "gcg-unfiltered", "pez", "random-search"],
+)
+def test_a_search_goes_on_past_prompts_that_another_model_cannot_hold(optimizer):
+    """They are never the best, and nobody's search ends with them."""
+    problem = problem_read_by_letters(21)
+    (search,) = searches = begin(problem, optimizer, [Track(0)], seed=0)
+    advance(problem, optimizer, searches, Budget(num_steps=8))
+    best = search.tracks[0].best
+    assert search.tracks[0].step == 8
+    assert len(best.text.replace(" ", "")) <= 21
+    assert problem.score_texts([best.text], FIRST[:1]).losses.item() == pytest.approx(best.loss)
+
+
+def test_the_narrowest_of_the_models_with_the_searched_tokens_bounds_the_prompt():
+    """Another one may read less of the same tokens, or stand in a longer template."""
+    tokens, narrow = toy_tokens(), toy_tokens()
+    narrow.max_length, narrow.name = 9, "narrow"
+    template = Template("moss oak {optim_str}")
+    terms = [BoundTerm("wide", ToyObjective(tokens)), BoundTerm("narrow", ToyObjective(narrow), 1.0, template)]
+
+    problem = Problem(SearchSpace(tokens), terms)
+
+    assert problem.space.max_length == 7
+    with pytest.raises(ConstraintError, match="A prompt has 8 tokens, but narrow has room for 7 besides the template"):
+        problem.space.check_length(8, "A prompt")
 
 
 def test_running_out_of_memory_halves_the_batch_for_good():
@@ -162,6 +288,13 @@ def test_running_out_of_memory_halves_the_batch_for_good():
     assert hungry.rows == [8, 4, 2, 2, 2, 2, 2, 2, 2, 2]
     torch.testing.assert_close(first.losses, ToyObjective(toy_tokens()).loss(prompts, target))
     assert problem.batch_size == 2
+
+
+@pytest.mark.parametrize("size", [0, -1, "4", 2.5, True])
+def test_a_batch_has_a_whole_number_of_rows(size):
+    """Anything else would end in an endless loop or an error far from here."""
+    with pytest.raises(OptionError, match=f"batch_size is {size!r}, .* a whole number of at least 1"):
+        problem_of(ToyObjective(toy_tokens()), batch_size=size)
 
 
 def test_a_single_candidate_that_does_not_fit_is_an_error():
@@ -257,7 +390,7 @@ def test_what_is_likely_to_follow_comes_from_the_terms_that_know():
         problem_of(Mute(toy_tokens())).next_token_log_probs(PROMPTS, FIRST)
 
 
-@pytest.mark.parametrize("weight", [0.02, 1.0, 30.0])
+@pytest.mark.parametrize("weight", [0.0, 0.02, 1.0, 30.0])
 def test_a_weight_does_not_change_what_a_language_model_knows(weight):
     """It says how much the term counts in the loss."""
     objective = ToyObjective(toy_tokens())
@@ -290,6 +423,13 @@ def test_constraints_take_words_away():
     assert [WORDS[index] for index in allowed.allowed_ids] == ["moss", "oak"]
 
 
+def test_a_single_word_stands_for_a_list_of_one():
+    """A text would otherwise be taken for its letters, and ban something else in silence."""
+    assert Constraints(banned_words="moss", allowed_words="oak") == Constraints(
+        banned_words=["moss"], allowed_words=["oak"]
+    )
+
+
 def test_constraints_that_leave_nothing_are_an_error():
     """The message shows them."""
     with pytest.raises(ValueError, match="No token of toy is left to search") as caught:
@@ -299,10 +439,15 @@ def test_constraints_that_leave_nothing_are_an_error():
 
 def _reordered_tokens():
     """Return the toy space with a tokenizer that numbers the words the other way round."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    from preimage.text_space import TokenizerSpace
-
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(["<end>", *WORDS[::-1]])}, "<end>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     return TokenizerSpace(tokenizer, toy_tokens(seed=3).embedding, name="reordered", max_length=16, special_ids=(0,))
+
+
+def _letter_tokens(max_length):
+    """Return a space of one token a letter."""
+    letters = {letter: index for index, letter in enumerate(sorted(set("".join(WORDS))))}
+    tokenizer = Tokenizer(models.BPE(letters, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    embedding = torch.randn(len(letters), 6, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    return TokenizerSpace(tokenizer, embedding, name="letters", max_length=max_length, special_ids=())

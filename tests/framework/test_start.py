@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from preimage.errors import ConstraintError
+from preimage.api.template import Template
+from preimage.errors import ConstraintError, InputError
 from preimage.search_space import Constraints, SearchSpace
 from preimage.start import TextStart, initial_ids, random_ids
 from preimage.testing.toy import WORDS, toy_tokens
@@ -51,3 +52,12 @@ def test_a_start_that_cannot_be_is_a_sentence(options, sentence):
     """With the values in it."""
     with pytest.raises(ConstraintError, match=sentence):
         begin(**options)
+
+
+def test_a_start_text_that_another_model_cannot_hold_is_a_sentence():
+    """It was typed by somebody who can shorten it; nothing near it could be read, either."""
+    other = toy_tokens()
+    other.max_length, other.name, other.fingerprint = 3, "other", "read otherwise"
+    space = SearchSpace(toy_tokens()).read_by([(other, Template())])
+    with pytest.raises(InputError, match="has 4 tokens for other in the template .* reads 1 to 3: shorten the prompt"):
+        initial_ids(space, torch.Generator(), TextStart(optim_str_init="moss oak fern reed"), None)

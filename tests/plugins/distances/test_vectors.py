@@ -40,3 +40,13 @@ def test_pictures(encoder):
     expected = 1 - (encoder.encode_images(left) * encoder.encode_images(right)).sum(dim=1)
     found = ImageSimilarity(ImageSimilarityConfig(), model=encoder)(left, right)
     assert found.tolist() == pytest.approx(expected.tolist(), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("distance", "config"), [(TextSimilarity, TextSimilarityConfig), (ImageSimilarity, ImageSimilarityConfig)]
+)
+def test_no_pairs_have_no_distances(distance, config, encoder):
+    """As for distances that ask no model."""
+    found = distance(config(), model=encoder)([], [])
+    assert found.shape == (0,)
+    assert found.dtype == torch.float64

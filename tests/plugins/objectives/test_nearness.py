@@ -73,11 +73,11 @@ def test_a_class_is_content_with_its_margin(mood):
             assert losses(one, SAD) == pytest.approx(max(0.0, margin - lead), abs=1e-5)
 
 
-@pytest.mark.parametrize(("optimizer", "named"), [("random-search", True), ("gcg", False)])
+@pytest.mark.parametrize(("optimizer", "named"), [("random-search", True), ("gcg", True), ("gcg", False)])
 def test_token_searches_find_texts_of_another_class_that_stay_near(optimizer, named, mood):
     """The optimizers of prompts start from the text, and the distance keeps them from leaving it.
 
-    A search by gradients wants one model for both terms, as their embeddings have to be the same.
+    By name the terms have two models of one reference, which a search by gradients takes for one.
     """
     model = "miniworld:mood" if named else mood
     pipeline = Pipeline(

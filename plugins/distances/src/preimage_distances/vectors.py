@@ -30,6 +30,8 @@ class _OfVectors:
     @torch.no_grad()
     def __call__(self, left: Sequence[Any], right: Sequence[Any]) -> Tensor:
         """Return the distances, ``(B,)``, from 0 for one direction to 2 for opposite ones."""
+        if not len(left) and not len(right):
+            return torch.empty(0, dtype=torch.float64)
         one, other = self._vectors(left).double(), self._vectors(right).double()
         # Half the squared distance of unit vectors is one less their cosine, without the loss of digits near zero.
         return (one - other).square().sum(dim=1) / 2
