@@ -1,5 +1,6 @@
 """Training: labels, texts, tokenizer, and a run that is cut off and goes on."""
 
+import os
 import random
 import time
 from pathlib import Path
@@ -120,6 +121,65 @@ def test_any_training_goes_on_from_its_checkpoint(tmp_path, cut):
         run(tmp_path / "cut", cut)
 
     assert torch.equal(run(tmp_path / "cut"), whole)
+
+
+def test_a_run_of_another_seed_is_not_gone_on_from(tmp_path):
+    """It would end with weights that neither seed gives."""
+    from preimage_miniworld.training.trainer import Schedule, train
+
+    def learn(seed):
+        module = torch.nn.Linear(1, 1)
+
+        def loss(_):
+            return module(torch.ones(1, 1)).square().mean(), {}
+
+        train("toy", {"model": module}, loss, Schedule(steps=2, warm_up=1, seed=seed), tmp_path / "checkpoint.pt")
+
+    learn(0)
+    with pytest.raises(ValueError, match="keeps a run of seed 0, which seed 1 cannot go on from: name another folder"):
+        learn(1)
+
+
+def test_jobs_begin_when_all_that_they_need_is_done(tmp_path):
+    """A folder can only be made in one that is there."""
+    from preimage_miniworld.training.side_by_side import carry_out
+
+    names = [str(tmp_path / name) for name in ("a", "a/b", "a/b/c", "d", "d/e")]
+    needs = {name: tuple(other for other in names if name.startswith(other + os.sep)) for name in reversed(names)}
+    carry_out(needs, 2, os.mkdir)
+
+    assert all(Path(name).is_dir() for name in names)
+
+
+def test_an_error_ends_the_other_jobs(tmp_path):
+    """What needs the failed one is not begun, and the error is the job's own."""
+    from preimage_miniworld.training.side_by_side import carry_out
+
+    failing, after = str(tmp_path / "missing" / "child"), str(tmp_path / "after")
+    with pytest.raises(FileNotFoundError, match="child"):
+        carry_out({failing: (), after: (failing,)}, 2, os.mkdir)
+    assert not Path(after).exists()
+
+
+def test_jobs_that_need_each_other_are_named():
+    """Instead of waiting for ever."""
+    from preimage_miniworld.training.side_by_side import carry_out
+
+    with pytest.raises(ValueError, match="Nothing can be begun: one, two need each other, or something unknown"):
+        carry_out({"one": ("two",), "two": ("one",)}, 2, os.mkdir)
+
+
+def test_there_is_a_job_for_every_model():
+    """And one for the classifier that judges pictures; each needs only what is there before it could need that."""
+    from preimage_miniworld.loader import MODELS as LOADED
+    from preimage_miniworld.training.jobs import JOBS
+    from preimage_miniworld.training.jobs import MODELS as TRAINED
+
+    assert set(TRAINED) == {*LOADED, "attributes"}
+    done: set[str] = set()
+    while ready := [name for name, job in JOBS.items() if name not in done and done.issuperset(job.needs)]:
+        done.update(ready)
+    assert done == set(JOBS)
 
 
 def test_moods_are_read_from_texts():
