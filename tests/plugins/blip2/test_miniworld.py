@@ -40,10 +40,11 @@ def test_prompts_name_what_the_pictures_show(scenes, together):
 
 
 def test_a_picture_in_company_gets_what_it_gets_alone(scenes, together):
-    """Captions that are sampled, too."""
+    """Captions that are sampled, too; the last digits of a loss are the processor's, which rounds batches otherwise."""
     alone = invert(scenes[3][1], optimizer="blip2", model="miniworld:clip", **CAPTIONS)
 
-    assert (alone.text, alone.loss) == (together[3].text, together[3].loss)
+    assert alone.text == together[3].text
+    assert alone.loss == pytest.approx(together[3].loss, abs=1e-9)
 
 
 def test_the_captioner_is_in_the_record(together):
