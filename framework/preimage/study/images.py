@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from preimage.errors import InputError, MissingDependencyError, PluginError, Unk
 if TYPE_CHECKING:
     from preimage.discovery import Entry
 
-__all__ = ["StudyImage", "collect", "find", "slug"]
+__all__ = ["StudyImage", "collect", "find", "require_distinct", "slug"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif")
 """What counts as a picture in a folder."""
@@ -78,11 +79,21 @@ def find(source: str | os.PathLike[str], *, limit: int | None = None) -> Picture
     if not pictures:
         message = f"{path} holds no picture ({', '.join(SUFFIXES)}): give a folder that does."
         raise InputError(message)
-    repeated = {picture.name for picture in pictures if sum(other.name == picture.name for other in pictures) > 1}
-    if repeated:
-        message = f"{path} has several pictures of the name {sorted(repeated)[0]!r}: rename all but one."
-        raise InputError(message)
+    require_distinct(pictures, str(path))
     return attrs.evolve(found, pictures=pictures)
+
+
+def require_distinct(pictures: Iterable[Picture], source: str) -> None:
+    """Raise where two pictures have one name, by which records tell what they belong to.
+
+    Raises:
+        InputError: they have; the message names it and where the pictures are from.
+    """
+    counts = Counter(picture.name for picture in pictures)
+    repeated = sorted(name for name, count in counts.items() if count > 1)
+    if repeated:
+        message = f"{source} has several pictures of the name {repeated[0]!r}: rename all but one."
+        raise InputError(message)
 
 
 def collect(pictures: Iterable[Picture], folder: Path) -> list[StudyImage]:

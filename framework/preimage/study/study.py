@@ -20,7 +20,7 @@ from preimage.errors import InputError, WorkerError
 from preimage.executors import build_executor
 from preimage.pipeline import Pipeline
 from preimage.study.equal_cost import equalised, total_of
-from preimage.study.images import collect, find, slug
+from preimage.study.images import collect, find, require_distinct, slug
 from preimage.study.record import Record
 from preimage.study.spec import Spec
 from preimage.study.store import Store, writing
@@ -319,6 +319,7 @@ def _pictures(images: Any, limit: int | None) -> tuple[tuple[Picture, ...], Mapp
             pictures.extend(find(image).pictures)
         else:
             pictures.append(Picture(f"{number:04d}", image))
+    require_distinct(pictures[:limit], "The list of pictures")
     return tuple(pictures[:limit]), {}
 
 

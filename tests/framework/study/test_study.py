@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+from PIL import Image
 
 from preimage import Budget, Pipeline, Stage, Study, Term, catalogue
 from preimage.errors import InputError, OptionError, StorageError, UnknownNameError, WorkerError
@@ -285,6 +286,16 @@ def test_pictures_can_be_handed_over(tmp_path):
         ("first", "ok", {}),
         ("0001", "ok", {}),
     ]
+
+
+def test_pictures_of_one_name_are_refused(tmp_path):
+    """Two folders may each have a 0.png; of a list of both, one would never be run and the other told of twice."""
+    for name, colour in (("one", "red"), ("two", "blue")):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8), colour).save(tmp_path / name / "0.png")
+    with pytest.raises(InputError, match="The list of pictures has several pictures of the name '0': rename"):
+        Study([tmp_path / "one", tmp_path / "two"], RECIPES, measures=None)
+    assert Study([tmp_path / "one", tmp_path / "two"], RECIPES, measures=None, limit=1)
 
 
 def test_the_records_are_in_one_sqlite_file(undisturbed, tmp_path):
