@@ -7,7 +7,7 @@ import platform
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +21,7 @@ from preimage.executors import build_executor
 from preimage.pipeline import Pipeline
 from preimage.study.equal_cost import equalised, total_of
 from preimage.study.images import collect, find, require_distinct, slug
-from preimage.study.record import Record
+from preimage.study.record import Key, Record
 from preimage.study.spec import Spec
 from preimage.study.store import Store, writing
 from preimage.study.work import Outcome, Unit, run_unit
@@ -122,7 +122,7 @@ class Study:
                 executor; here without it, in processes where there are several workers.
             workers: how many processes.
             listener: told how far it is.
-            retry_failed: run again what failed.
+            retry_failed: run again what failed; until then its records stay.
             catalogue: where names are checked before anything runs; the installed plugins without it.
 
         Raises:
@@ -207,14 +207,12 @@ def _carry_out(
 ) -> list[Record]:
     from preimage.study import report, tables
 
-    if retry_failed:
-        store.remove_failed()
-    units = _missing(store)
+    units = _missing(store, store.done(failed=not retry_failed))
     if units:
         with _running(executor, workers, catalogue) as pool:
             _run_all(store, units, pool, listener)
     elif listener is not None:
-        listener(_progress(store))
+        listener(_progress(store, units))
     with writing(store.folder):
         tables.write(store)
         report.write(store)
@@ -223,7 +221,7 @@ def _carry_out(
 
 def _run_all(store: Store, units: Sequence[Unit], executor: Executor, listener: Listener | None) -> None:
     """Hand all units to the executor and keep what comes back, as it comes."""
-    progress = _progress(store)
+    progress = _progress(store, units)
     if listener is not None:
         listener(progress)
     waiting = deque(units)
@@ -259,9 +257,9 @@ def _keep(store: Store, unit: Unit, future: Any) -> Record:
     return outcome.record
 
 
-def _missing(store: Store) -> list[Unit]:
-    """Return the units of the runs that have no record."""
-    spec, done = store.spec, store.done()
+def _missing(store: Store, done: Collection[Key]) -> list[Unit]:
+    """Return the units of the runs that are not among those that are done."""
+    spec = store.spec
     taken: set[str] = set()
     slugs = {name: slug(name, taken) for name in spec.recipes}
     units = []
@@ -281,8 +279,10 @@ def _missing(store: Store) -> list[Unit]:
     return units
 
 
-def _progress(store: Store) -> Progress:
-    records = store.records()
+def _progress(store: Store, units: Sequence[Unit]) -> Progress:
+    """Return how far a study is that has these units before it, those that are run again included."""
+    ahead = {unit.key for unit in units}
+    records = [record for record in store.records() if record.key not in ahead]
     total = len(list(store.spec.keys()))
     return Progress(len(records), sum(record.status == "failed" for record in records), total)
 

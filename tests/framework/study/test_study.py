@@ -145,7 +145,28 @@ def test_an_error_with_one_picture_fails_its_runs_alone(undisturbed, tmp_path, e
 
     (folder / "images/0002.png").write_bytes(original[0])
     assert go_on(folder) == found
-    assert timeless(go_on(folder, retry_failed=True)) == timeless(undisturbed)
+    heard = []
+    assert timeless(go_on(folder, retry_failed=True, listener=heard.append)) == timeless(undisturbed)
+    assert [(progress.done, progress.failed) for progress in (heard[0], heard[-1])] == [(8, 0), (12, 0)]
+
+
+def test_what_failed_is_kept_until_it_is_run_again(tmp_path, monkeypatch):
+    """An executor that is not there, or that is lost at once, costs no record."""
+    monkeypatch.setattr("preimage.study.measuring.measured", broken)
+    found = study(seeds=1, limit=1).run(tmp_path / "study")
+    monkeypatch.undo()
+    assert {record.status for record in found} == {"failed"}
+
+    with pytest.raises(UnknownNameError, match="no executor 'dusk'"):
+        go_on(tmp_path / "study", retry_failed=True, executor="dusk")
+    with pytest.raises(ConnectionError):
+        go_on(tmp_path / "study", retry_failed=True, executor=Lost())
+    assert go_on(tmp_path / "study") == found
+    assert {record.status for record in go_on(tmp_path / "study", retry_failed=True)} == {"ok"}
+
+
+def broken(*arguments):
+    raise ArithmeticError("no number")
 
 
 def test_what_was_found_is_kept_where_it_cannot_be_measured(tmp_path):
@@ -202,13 +223,15 @@ def test_work_that_kills_its_workers_fails_alone(tmp_path):
     assert "WorkerError: 5 processes died" in record.traceback
 
 
+class Lost:
+    """An executor that takes no work."""
+
+    def submit(self, function, /, *arguments):
+        raise ConnectionError("the scheduler is gone")
+
+
 def test_an_executor_that_fails_stops_the_study(tmp_path):
     """That is no fault of the runs, so none of them is said to have failed."""
-
-    class Lost:
-        def submit(self, function, /, unit):
-            raise ConnectionError("the scheduler is gone")
-
     with pytest.raises(ConnectionError):
         study().run(tmp_path / "study", executor=Lost())
     assert _count(tmp_path / "study") == 0
