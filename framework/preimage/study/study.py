@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from preimage.api.pictures import Picture
-from preimage.errors import InputError, WorkerError
+from preimage.errors import InputError
 from preimage.executors import build_executor
 from preimage.pipeline import Pipeline
 from preimage.study.equal_cost import equalised, total_of
@@ -251,7 +251,7 @@ def _keep(store: Store, unit: Unit, future: Any) -> Record:
     """Store what a unit came to and return its record."""
     try:
         outcome: Outcome = future.result()
-    except WorkerError:
+    except Exception:  # of the executor, each in its own words: `run_unit` raises none
         outcome = Outcome(unit.failed(traceback.format_exc()))
     store.add(outcome.record, outcome.files)
     return outcome.record

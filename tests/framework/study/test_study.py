@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 from PIL import Image
@@ -201,8 +202,9 @@ def test_a_full_disk_stops_the_study_and_loses_nothing(undisturbed, tmp_path, mo
     assert timeless(study().run(tmp_path / "study")) == timeless(undisturbed)
 
 
-def test_work_that_kills_its_workers_fails_alone(tmp_path):
-    """Whoever gave it up says so in the record."""
+@pytest.mark.parametrize("error", [WorkerError, BrokenProcessPool])
+def test_work_that_kills_its_workers_fails_alone(tmp_path, error):
+    """Whoever gave it up says so in the record, whatever an executor calls it."""
 
     class Deadly:
         def submit(self, function, /, unit):
@@ -215,12 +217,12 @@ def test_work_that_kills_its_workers_fails_alone(tmp_path):
             return False
 
         def result(self):
-            raise WorkerError("5 processes died of the same work")
+            raise error("5 processes died of the same work")
 
     (record,) = study(seeds=1, limit=1).run(tmp_path / "study", executor=Deadly())[:1]
 
     assert record.status == "failed"
-    assert "WorkerError: 5 processes died" in record.traceback
+    assert f"{error.__name__}: 5 processes died" in record.traceback
 
 
 class Lost:
