@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from preimage.problem import Problem
     from preimage.result import TargetRecord
 
-__all__ = ["Assembly", "assemble", "check"]
+__all__ = ["Assembly", "assemble", "check", "load_models"]
 
 _EXAMPLES = {
     "classifier": "miniworld:mood or hf:cardiffnlp/twitter-roberta-base-sentiment-latest",
@@ -259,6 +259,17 @@ def assemble(pipeline: Pipeline, targets: Sequence[Any], catalogue: Catalogue) -
         )
         raise AssemblyError(message)
     return Assembly(pipeline, problem, optimizers, records, models, catalogue, frozenset(packages))
+
+
+def load_models(pipeline: Pipeline, catalogue: Catalogue) -> None:
+    """Load the models that a pipeline names, for whoever wants to know early that one of them is not to be had.
+
+    Raises:
+        PreimageError: of the loader, where there is no such model, device or option.
+    """
+    for term in pipeline.terms:
+        _model(term, pipeline, catalogue)
+    _captioners([_optimizer(stage, catalogue) for stage in pipeline.stages], pipeline, catalogue)
 
 
 def _package(model: object) -> str:

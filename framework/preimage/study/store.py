@@ -149,6 +149,13 @@ class Store:
             self._connection.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         return True
 
+    def begin_anew(self, spec: Spec) -> None:
+        """Make it another study, where nothing has been run of the one that it was to be."""
+        assert not self.done()
+        with writing(self.folder):
+            self._connection.execute("UPDATE spec SET data = ?", (spec.to_json(self.folder),))
+        self.spec = spec
+
     def close(self) -> None:
         """Let go of the files; a second call does nothing."""
         self._connection.close()

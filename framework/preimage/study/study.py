@@ -24,7 +24,7 @@ from preimage.study.images import collect, find, require_distinct, slug
 from preimage.study.record import Key, Record
 from preimage.study.spec import Spec
 from preimage.study.store import Store, writing
-from preimage.study.work import Outcome, Unit, run_unit
+from preimage.study.work import Outcome, Unit, load_models, run_unit
 
 if TYPE_CHECKING:
     from preimage._catalogue import Catalogue
@@ -126,7 +126,8 @@ class Study:
             catalogue: where names are checked before anything runs; the installed plugins without it.
 
         Raises:
-            InputError: the folder holds another study; the message names what differs.
+            InputError: the folder holds another study, of which something has been run; the message names what differs.
+            PreimageError: a model that is named cannot be loaded; nothing has been run.
             StorageError: there is no room for more records.
         """
         from preimage.assembly import check
@@ -151,6 +152,10 @@ class Study:
             with writing(folder):
                 now = self._spec(folder / ".images", catalogue)
             differences = store.spec.differences(now)
+            if differences and not store.done():
+                # A name that was mistyped need not cost the folder.
+                store.begin_anew(self._spec(folder / "images", catalogue))
+                return store
         except BaseException:
             store.close()
             raise
@@ -190,6 +195,7 @@ def go_on(
 
     Raises:
         InputError: there is no study.
+        PreimageError: a model that is named cannot be loaded; nothing has been run.
         StorageError: there is no room for more records.
     """
     with Store.open(folder, readonly=False) as store:
@@ -224,6 +230,9 @@ def _run_all(store: Store, units: Sequence[Unit], executor: Executor, listener: 
     progress = _progress(store, units)
     if listener is not None:
         listener(progress)
+    # Of a model that is not to be had all runs would fail, those of the measures only after their searches.
+    pipelines = {unit.recipe: unit.pipeline for unit in units}
+    executor.submit(load_models, list(pipelines.values()), store.spec.measures).result()
     waiting = deque(units)
     running: list[tuple[Any, Unit]] = []
     try:

@@ -10,15 +10,17 @@ import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
 
+import attrs
 import pytest
 from PIL import Image
 
 from preimage import Budget, Pipeline, Stage, Study, Term, catalogue
 from preimage.errors import InputError, OptionError, StorageError, UnknownNameError, WorkerError
-from preimage.executors import Processes
+from preimage.executors import InProcess, Processes
 from preimage.study import store as stores
 from preimage.study.store import FILE, Store
 from preimage.study.study import go_on
+from preimage.study.work import run_unit
 
 TERM = Term(objective="clip-similarity", model="miniworld:clip")
 RECIPES = {
@@ -170,14 +172,13 @@ def broken(*arguments):
     raise ArithmeticError("no number")
 
 
-def test_what_was_found_is_kept_where_it_cannot_be_measured(tmp_path):
+def test_what_was_found_is_kept_where_it_cannot_be_measured(tmp_path, monkeypatch):
     """The search has been paid for."""
-    (record,) = study(seeds=1, limit=1, measures={**MEASURES, "held_out": "miniworld:nothing"}).run(tmp_path / "study")[
-        :1
-    ]
+    monkeypatch.setattr("preimage.study.measuring.measured", broken)
+    record, _ = study(seeds=1, limit=1).run(tmp_path / "study")
 
     assert record.status == "failed"
-    assert "has no model 'nothing'" in record.traceback
+    assert "ArithmeticError: no number" in record.traceback
     assert record.text
     assert record.loss is not None
 
@@ -207,8 +208,8 @@ def test_work_that_kills_its_workers_fails_alone(tmp_path, error):
     """Whoever gave it up says so in the record, whatever an executor calls it."""
 
     class Deadly:
-        def submit(self, function, /, unit):
-            return self
+        def submit(self, function, /, *arguments):
+            return self if function is run_unit else InProcess().submit(function, *arguments)
 
         def done(self):
             return True
@@ -253,7 +254,7 @@ def test_a_finished_study_runs_nothing(tmp_path):
     records = study(seeds=1, limit=1).run(tmp_path / "study")
 
     class Nobody:
-        def submit(self, function, /, unit):
+        def submit(self, function, /, *arguments):
             raise AssertionError
 
     assert study(seeds=1, limit=1).run(tmp_path / "study", executor=Nobody()) == records
@@ -285,6 +286,36 @@ def test_what_cannot_be_is_said_before_anything_runs(tmp_path, changes, error, s
     with pytest.raises(error, match=sentence):
         study(**changes).run(tmp_path / "study")
     assert not Store.exists(tmp_path / "study")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "sentence"),
+    [
+        ({"held_out": "miniworld:nothing"}, UnknownNameError, "has no model 'nothing'"),
+        ({"device": "tpu"}, InputError, "device 'tpu' cannot be used"),
+    ],
+)
+@pytest.mark.parametrize("name", ["here", "processes"])
+def test_a_model_that_is_not_there_costs_no_search(tmp_path, executors, name, changes, error, sentence):
+    """Whoever is to run it says so at once, and the same folder takes the study with the slip mended."""
+    executor = executors.get(name, name)
+    with pytest.raises(error, match=sentence):
+        study(seeds=1, limit=1, measures={**MEASURES, **changes}).run(tmp_path / "study", executor=executor)
+    assert _count(tmp_path / "study") == 0
+    with pytest.raises(error, match=sentence):
+        go_on(tmp_path / "study", executor=executor)
+
+    found = study(seeds=1, limit=1).run(tmp_path / "study", executor=executor)
+    assert {record.status for record in found} == {"ok"}
+    assert go_on(tmp_path / "study") == found
+
+
+def test_a_recipes_model_that_is_not_there_costs_no_search(tmp_path):
+    """Not even those of the other recipes."""
+    lost = attrs.evolve(RECIPES["random-search"], terms=[attrs.evolve(TERM, model="miniworld:nothing")])
+    with pytest.raises(UnknownNameError, match="has no model 'nothing'"):
+        Study("miniworld:held-out:1", {**RECIPES, "lost": lost}, measures=None).run(tmp_path / "study")
+    assert _count(tmp_path / "study") == 0
 
 
 def test_recipes_are_told_apart(tmp_path):
