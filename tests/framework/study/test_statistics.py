@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preimage.study.statistics import (
+    Difference,
     Interval,
     bootstrap,
     holm,
@@ -72,6 +73,13 @@ class TestInterval:
         """An interval is above zero, below, or around it."""
         signs = [Interval(0, low, high, 3).sign for low, high in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1))]
         assert signs == [1, -1, 0]
+
+    def test_sign_of_a_difference(self):
+        """The test has to agree; turned round, a difference keeps what the test says."""
+        differences = [Difference(0.2, 0.1, 0.3, 5, p_value) for p_value in (0.01, 0.0625)]
+        assert [difference.sign for difference in differences] == [1, 0]
+        assert -differences[0] == Difference(-0.2, -0.3, -0.1, 5, 0.01)
+        assert (-differences[0]).sign == -1
 
     def test_undefined_samples_are_passed_over(self):
         """A correlation of samples that are constant is undefined and does not spoil the interval."""

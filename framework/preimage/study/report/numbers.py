@@ -10,7 +10,8 @@ from preimage.chart import series, shape
 from preimage.study.measures import Measure
 from preimage.study.report.ranges import number, range_rows, shown
 from preimage.study.set_distances import FEW, SetDistance
-from preimage.study.summary import SIGNIFICANT, Cell, Summary
+from preimage.study.statistics import SIGNIFICANT
+from preimage.study.summary import Cell, Summary
 
 __all__ = ["against_captioner", "key", "methods", "sets"]
 
