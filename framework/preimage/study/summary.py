@@ -19,8 +19,8 @@ from preimage.study.statistics import (
     Array,
     Difference,
     Interval,
+    against_best,
     bootstrap,
-    holm,
     interval_of_mean,
     rank_correlation,
     sign_flip_test,
@@ -53,7 +53,7 @@ class Cell:
     """From the best method, on the pictures that both have, above zero where this one is higher; None for the best, and
     where methods do not compare, as losses of different objectives."""
     p_value: float | None
-    """Of the difference, corrected for as many methods as are compared with the best."""
+    """Of the difference, corrected for as many pairs as there are methods to choose the best and the other from."""
 
     @property
     def tied(self) -> bool:
@@ -229,7 +229,7 @@ def _cells(measure: Measure, records: Sequence[Record], recipes: Sequence[str], 
     best = max(intervals, key=lambda recipe: sign * intervals[recipe].value, default="") if comparable else ""
     others = [recipe for recipe in intervals if recipe != best] if comparable else []
     paired = {recipe: _paired(means[recipe], means[best]) for recipe in others}
-    p_values = dict(zip(others, holm([sign_flip_test(paired[recipe]) for recipe in others]), strict=True))
+    p_values = dict(zip(others, against_best([sign_flip_test(paired[recipe]) for recipe in others]), strict=True))
     cells = {}
     for recipe, interval in intervals.items():
         shown = interval.mapped(math.exp) if measure.geometric else interval
