@@ -44,7 +44,7 @@ def build_executor(reference: str, catalogue: Catalogue, *, workers: int | None 
         workers: how many, where the executor starts them itself.
 
     Raises:
-        OptionError: there cannot be so many workers.
+        OptionError: there cannot be so many workers, or not there.
         PreimageError: the executor is not there, or takes no such address.
     """
     if workers is not None and workers < 1:
@@ -52,6 +52,12 @@ def build_executor(reference: str, catalogue: Catalogue, *, workers: int | None 
         raise OptionError(message)
     name, _, address = reference.partition(":")
     if name == "here":
+        if workers not in (None, 1):
+            message = (
+                f"{workers} workers are asked for, and the executor 'here' is this process alone: name 'processes' "
+                "instead, or leave out one of the two."
+            )
+            raise OptionError(message)
         return InProcess()
     if name == "processes":
         return Processes(workers or os.cpu_count() or 1)

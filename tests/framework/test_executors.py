@@ -188,3 +188,6 @@ def test_executors_are_found_by_name():
         build_executor("dask:tcp://localhost:1", catalogue)
     with pytest.raises(OptionError, match="There cannot be 0 workers"):
         build_executor("processes", catalogue, workers=0)
+    with pytest.raises(OptionError, match="2 workers are asked for, and the executor 'here' is this process alone"):
+        build_executor("here", catalogue, workers=2)
+    assert isinstance(build_executor("here", catalogue, workers=1), InProcess)
