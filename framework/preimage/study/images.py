@@ -154,10 +154,19 @@ def _from_folder(folder: Path, limit: int | None) -> Iterator[Picture]:
     else:
         files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
         files = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+        own = {study / name for study in _studies(folder) for name in ("images", "pictures")}
+        files = [path for path in files if own.isdisjoint(path.parents)]
         stems = [path.relative_to(folder).with_suffix("").as_posix() for path in files]
         for path, stem in zip(files, stems, strict=True):
             # Two formats of one picture are told apart by their suffixes.
             yield Picture(stem if stems.count(stem) == 1 else path.relative_to(folder).as_posix(), path)
+
+
+def _studies(folder: Path) -> list[Path]:
+    """Return the studies in a folder, whose pictures are copies of others or made from prompts."""
+    from preimage.study.store import FILE
+
+    return [path.parent for path in folder.rglob(FILE)]
 
 
 def _listed(folder: Path) -> Iterator[Picture]:
