@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from preimage.problem import Problem
     from preimage.result import TargetRecord
 
-__all__ = ["Assembly", "assemble", "check"]
+__all__ = ["Assembly", "assemble", "check", "load_models"]
 
 _EXAMPLES = {
     "classifier": "miniworld:mood or hf:cardiffnlp/twitter-roberta-base-sentiment-latest",
@@ -271,6 +271,17 @@ def _untaken(name: str, taken: Sequence[str]) -> str:
     """
     numbered = (f"{name} #{number}" for number in count(2))
     return next(candidate for candidate in chain([name], numbered) if candidate not in taken)
+
+
+def load_models(pipeline: Pipeline, catalogue: Catalogue) -> None:
+    """Load the models that a pipeline names, for whoever wants to know early that one of them is not to be had.
+
+    Raises:
+        PreimageError: of the loader, where there is no such model, device or option.
+    """
+    for term in pipeline.terms:
+        _model(term, pipeline, catalogue)
+    _captioners([_optimizer(stage, catalogue) for stage in pipeline.stages], pipeline, catalogue)
 
 
 def _package(model: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import pickle
 import queue
 import signal
 import threading
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from preimage._loading import one_line
 from preimage.errors import OptionError, WorkerError
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ def build_executor(reference: str, catalogue: Catalogue, *, workers: int | None 
         workers: how many, where the executor starts them itself.
 
     Raises:
-        OptionError: there cannot be so many workers.
+        OptionError: there cannot be so many workers, or not there.
         PreimageError: the executor is not there, or takes no such address.
     """
     if workers is not None and workers < 1:
@@ -50,6 +52,12 @@ def build_executor(reference: str, catalogue: Catalogue, *, workers: int | None 
         raise OptionError(message)
     name, _, address = reference.partition(":")
     if name == "here":
+        if workers not in (None, 1):
+            message = (
+                f"{workers} workers are asked for, and the executor 'here' is this process alone: name 'processes' "
+                "instead, or leave out one of the two."
+            )
+            raise OptionError(message)
         return InProcess()
     if name == "processes":
         return Processes(workers or os.cpu_count() or 1)
@@ -123,9 +131,16 @@ class Processes:
         """Queue ``function(*arguments)`` for the next process that is free.
 
         `function` has to be found by its name in a new process, and the arguments have to be picklable.
+
+        Raises:
+            WorkerError: the executor was shut down.
         """
         future: Future[Any] = Future()
-        self._tasks.put(_Task(future, function, arguments))
+        with self._lock:
+            if self._closed:
+                message = "The executor was shut down and takes no work any more: start another one."
+                raise WorkerError(message)
+            self._tasks.put(_Task(future, function, arguments))
         return future
 
     @property
@@ -136,7 +151,8 @@ class Processes:
 
     def shutdown(self) -> None:
         """End all processes, also those that are working; what waits is cancelled."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
         with contextlib.suppress(queue.Empty):
             while True:
                 task = self._tasks.get_nowait()
@@ -238,19 +254,35 @@ def _work(pipe: pipes.Connection[Any, Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     while True:
+        # Work may itself raise what a pipe raises when it is closed, even while it is unpickled.
         try:
-            function, arguments = pipe.recv()
-            answer = (True, function(*arguments))
+            work = pipe.recv_bytes()
         except EOFError:
             return
+        try:
+            function, arguments = pickle.loads(work)
+            answer = (True, function(*arguments))
         except Exception as error:
-            error.add_note(f"raised in a worker process:\n{traceback.format_exc()}")
-            answer = (False, error)
+            answer = (False, _portable(error))
         try:
             pipe.send(answer)
-        except Exception as error:  # a result, or an error, that cannot be pickled
-            reason = TypeError(f"What the work returned or raised cannot be sent back ({error}): {answer[1]!r:.200}")
+        except Exception as error:  # a result that cannot be pickled
+            reason = TypeError(f"What the work returned cannot be sent back ({error}): {answer[1]!r:.200}")
             pipe.send((False, reason))
+
+
+def _portable(error: Exception) -> Exception:
+    """Return an error that another process can read, with a note that says where it was raised.
+
+    One whose class asks for other arguments than it passes on is written without complaint and cannot be read.
+    """
+    note = f"raised in a worker process:\n{traceback.format_exc()}"
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        error = RuntimeError(one_line(error))
+    error.add_note(note)
+    return error
 
 
 def _die_with_parent() -> None:

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from preimage.cli import compare, main
+from preimage.errors import InputError
 from preimage.study import store as stores
 from preimage.study.record import Key, Record
 from preimage.study.store import Store
@@ -85,11 +86,16 @@ def test_no_distance_need_be_measured(capsys):
 
 def test_a_run_that_fails_is_told(capsys, monkeypatch):
     """The exit code says so, the last line of the traceback what it was, and the third line what to do."""
-    assert main(["compare", *BASE[:-1], "--measure-held-out", "miniworld:nothing", "--measure-generator", "none"]) == 1
+
+    def broken(*arguments):
+        raise InputError("nobody can say what it is worth")
+
+    monkeypatch.setattr("preimage.study.measuring.measured", broken)
+    assert main(["compare", *BASE[:-1], "--measure-generator", "none"]) == 1
     out, err = capsys.readouterr()
 
     assert out.splitlines()[1].split()[:4] == ["few", "1", "1", "-"]
-    assert "few on 0000 with seed 0 failed: preimage.errors.UnknownNameError: The mini world has no model" in err
+    assert "few on 0000 with seed 0 failed: preimage.errors.InputError: nobody can say what it is worth" in err
     assert "preimage compare --resume study --retry-failed" in err
 
 
@@ -105,6 +111,8 @@ def test_a_run_that_fails_is_told(capsys, monkeypatch):
         (["compare", *BASE, "--workers", "0"], "There cannot be 0 workers"),
         (["compare", *BASE, "--executor", "dusk"], "no executor 'dusk'. Did you mean 'dask'"),
         (["compare", *BASE, "--measure-held-out", "y"], "--no-measures is given beside --measure-held-out"),
+        (["compare", *BASE[:-1], "--measure-held-out", "miniworld:nothing"], "The mini world has no model 'nothing'"),
+        (["compare", *BASE[:-1], "--measure-device", "tpu"], "The device 'tpu' cannot be used here"),
         (["compare", "nowhere", *BASE[1:]], "nowhere is neither a folder nor a picture"),
         (["compare", BASE[0], "--recipes", "gone.toml", "--out", "study"], "The recipe gone.toml cannot be read"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -80,6 +81,39 @@ def test_an_error_tells_where_it_comes_from(two):
     assert "raised in a worker process:\nTraceback" in caught.value.__notes__[0]
 
 
+def test_work_may_raise_what_a_closed_pipe_raises(two):
+    """A file that ends early is its own error, and costs no process its life."""
+    before = two.submit(os.getpid).result()
+    with pytest.raises(EOFError, match="the weights end early"):
+        two.submit(exec, "raise EOFError('the weights end early')").result()
+    assert before in two.process_ids
+
+
+def test_an_error_that_cannot_be_read_again_arrives_as_its_text(tmp_path, monkeypatch):
+    """Its class asks for other arguments than it hands on."""
+    source = (
+        "class Odd(Exception):\n    def __init__(self, place, cause):\n        super().__init__(f'{place}: {cause}')\n"
+        "\ndef fail():\n    raise Odd('line 3', 'no number')\n"
+    )
+    (tmp_path / "odd_work.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    executor = Processes(1)
+    try:
+        with pytest.raises(RuntimeError, match="Odd: line 3: no number") as caught:
+            executor.submit(importlib.import_module("odd_work").fail).result()
+    finally:
+        executor.shutdown()
+    assert "in fail" in caught.value.__notes__[0]
+
+
+def test_work_after_the_end_is_refused():
+    """Nobody would ever do it, and whoever waited would wait for ever."""
+    executor = Processes(1)
+    executor.shutdown()
+    with pytest.raises(WorkerError, match="was shut down and takes no work any more"):
+        executor.submit(os.getpid)
+
+
 def test_shutting_down_ends_what_is_under_way():
     """Nobody waits for work that nobody wants."""
     executor = Processes(1)
@@ -154,3 +188,6 @@ def test_executors_are_found_by_name():
         build_executor("dask:tcp://localhost:1", catalogue)
     with pytest.raises(OptionError, match="There cannot be 0 workers"):
         build_executor("processes", catalogue, workers=0)
+    with pytest.raises(OptionError, match="2 workers are asked for, and the executor 'here' is this process alone"):
+        build_executor("here", catalogue, workers=2)
+    assert isinstance(build_executor("here", catalogue, workers=1), InProcess)

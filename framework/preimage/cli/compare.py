@@ -101,7 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
             else:
                 records = study.run(folder, listener=view.show, **options)
         except KeyboardInterrupt:
-            view.say(f"stopped; the runs that had ended are kept: preimage compare --resume {folder}")
+            again = " --retry-failed" if arguments.retry_failed else ""
+            view.say(f"stopped; the runs that had ended are kept: preimage compare --resume {folder}{again}")
             raise
     if not arguments.quiet:
         _print_summary(records, folder)

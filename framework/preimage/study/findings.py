@@ -2,7 +2,8 @@
 
 The first paper's two findings are put to every study that has a captioner and optimizers: optimizers win on what they
 optimise, and the captioner wins on the pictures that the prompts make. Each is a paired difference over pictures; it
-holds where its interval is above zero, does not where it is below, and is open otherwise.
+holds where that is above zero beyond chance, does not where it is below, and is open otherwise. Beyond chance is what
+both its interval and a paired test say: of few pictures the interval alone is wrong too often.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Literal
 import attrs
 
 from preimage.study.measures import Measure
-from preimage.study.statistics import Interval
+from preimage.study.statistics import Difference, Interval
 from preimage.study.summary import Summary
 
 __all__ = ["Finding", "Verdict", "findings_of"]
@@ -72,7 +73,7 @@ def _compared(summary: Summary, claim: str, measure: Measure, left: Sequence[str
     ]
     differences = [(f"{first} against {second}", whole)]
 
-    def alone(recipe: str) -> Interval:
+    def alone(recipe: str) -> Difference:
         """Return the difference with one recipe in the place of its group."""
         name = f"{recipe} against {second}" if recipe in left else f"{first} against {recipe}"
         found = summary.difference(measure, *(([recipe], right) if recipe in left else (left, [recipe])))
@@ -88,8 +89,8 @@ def _compared(summary: Summary, claim: str, measure: Measure, left: Sequence[str
         for recipe in optimizers:
             signs[alone(recipe).sign].append(recipe)
         sentences.append(
-            f"Optimizer by optimizer, the whole interval of the difference is in favour of the claim for "
-            f"{_listed(signs[1])}, against it for {_listed(signs[-1])}, and on both sides for {_listed(signs[0])}."
+            f"Optimizer by optimizer, the difference is beyond chance in favour of the claim for {_listed(signs[1])}, "
+            f"against it for {_listed(signs[-1])}, and not told from chance for {_listed(signs[0])}."
         )
     return Finding(claim, _verdict(whole), tuple(sentences), tuple(differences))
 
@@ -114,7 +115,7 @@ def _at_once(summary: Summary) -> Finding:
     # The one whose worse side is least bad.
     nearest = max(both, key=lambda recipe: min(_rank(difference) for difference in both[recipe]))
     named = won or [nearest]
-    begin = "Both intervals are above zero for" if won else "Both intervals are above zero for none; nearest comes"
+    begin = "Better in both beyond chance:" if won else "Better in both beyond chance is none; nearest comes"
     numbers = "; ".join(
         f"{recipe}: {summary.truth.spoken} {both[recipe][0]}, {what} {both[recipe][1]}" for recipe in named
     )
@@ -165,7 +166,7 @@ def _missing(captioners: Sequence[str], others: Sequence[str]) -> str:
     return f"No recipe of the study that came to something is a {missing} alone, so there is nothing to compare."
 
 
-def _verdict(difference: Interval) -> Verdict:
+def _verdict(difference: Difference) -> Verdict:
     return {1: "holds", -1: "does not hold", 0: "is open"}[difference.sign]  # type: ignore[return-value]
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from preimage.errors import InputError, MissingDependencyError, PluginError, Unk
 if TYPE_CHECKING:
     from preimage.discovery import Entry
 
-__all__ = ["StudyImage", "collect", "find", "slug"]
+__all__ = ["StudyImage", "collect", "find", "require_distinct", "slug"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif")
 """What counts as a picture in a folder."""
@@ -78,11 +79,21 @@ def find(source: str | os.PathLike[str], *, limit: int | None = None) -> Picture
     if not pictures:
         message = f"{path} holds no picture ({', '.join(SUFFIXES)}): give a folder that does."
         raise InputError(message)
-    repeated = {picture.name for picture in pictures if sum(other.name == picture.name for other in pictures) > 1}
-    if repeated:
-        message = f"{path} has several pictures of the name {sorted(repeated)[0]!r}: rename all but one."
-        raise InputError(message)
+    require_distinct(pictures, str(path))
     return attrs.evolve(found, pictures=pictures)
+
+
+def require_distinct(pictures: Iterable[Picture], source: str) -> None:
+    """Raise where two pictures have one name, by which records tell what they belong to.
+
+    Raises:
+        InputError: they have; the message names it and where the pictures are from.
+    """
+    counts = Counter(picture.name for picture in pictures)
+    repeated = sorted(name for name, count in counts.items() if count > 1)
+    if repeated:
+        message = f"{source} has several pictures of the name {repeated[0]!r}: rename all but one."
+        raise InputError(message)
 
 
 def collect(pictures: Iterable[Picture], folder: Path) -> list[StudyImage]:
@@ -143,10 +154,19 @@ def _from_folder(folder: Path, limit: int | None) -> Iterator[Picture]:
     else:
         files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
         files = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+        own = {study / name for study in _studies(folder) for name in ("images", "pictures")}
+        files = [path for path in files if own.isdisjoint(path.parents)]
         stems = [path.relative_to(folder).with_suffix("").as_posix() for path in files]
         for path, stem in zip(files, stems, strict=True):
             # Two formats of one picture are told apart by their suffixes.
             yield Picture(stem if stems.count(stem) == 1 else path.relative_to(folder).as_posix(), path)
+
+
+def _studies(folder: Path) -> list[Path]:
+    """Return the studies in a folder, whose pictures are copies of others or made from prompts."""
+    from preimage.study.store import FILE
+
+    return [path.parent for path in folder.rglob(FILE)]
 
 
 def _listed(folder: Path) -> Iterator[Picture]:

@@ -29,6 +29,16 @@ DISTANCES = ("token-f1", "exact-match", "edit-distance", "ssim", "kid", "fid")
 OF_TRUTH = "truth:"
 """What the key of a number begins with that is not the recovered prompt's but the true one's."""
 
+ROLES = {
+    "similarity": "image-text-encoder",
+    "held_out": "image-text-encoder",
+    "image_encoder": "image-text-encoder",
+    "text_encoder": "text-encoder",
+    "language_model": "language-model",
+    "generator": "image-generator",
+}
+"""The options that name models, and of which role each has to be."""
+
 SEEDS = {
     "shared": "the same seeds for every prompt of every picture",
     "fresh": "seeds of the picture's own",
@@ -157,7 +167,7 @@ def check(options: MeasureOptions, catalogue: Catalogue) -> None:
         UnknownNameError: a loader or a distance is not installed.
         AssemblyError: a loader has no models of the role, or a distance needs a model that is not named.
     """
-    for name, role in _ROLES.items():
+    for name, role in ROLES.items():
         reference = getattr(options, name)
         if reference is not None:
             loader, _, _ = reference.partition(":")
@@ -170,16 +180,6 @@ def check(options: MeasureOptions, catalogue: Catalogue) -> None:
                 raise AssemblyError(message)
     for domain in ("text", "image", "image-set"):
         distances_of(domain, options, catalogue)
-
-
-_ROLES = {
-    "similarity": "image-text-encoder",
-    "held_out": "image-text-encoder",
-    "image_encoder": "image-text-encoder",
-    "text_encoder": "text-encoder",
-    "language_model": "language-model",
-    "generator": "image-generator",
-}
 
 
 def distances_of(domain: str, options: MeasureOptions, catalogue: Catalogue) -> dict[str, str | None]:

@@ -13,7 +13,7 @@ import torch
 
 from preimage.device import resolve_device
 from preimage.image import load_image
-from preimage.study.measures import OF_TRUTH, MeasureOptions, complement_of, distances_of
+from preimage.study.measures import OF_TRUTH, ROLES, MeasureOptions, complement_of, distances_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from preimage.api.space import TextSpace
     from preimage.study.images import StudyImage
 
-__all__ = ["Measured", "measured", "readability", "reference_pictures"]
+__all__ = ["Measured", "load_models", "measured", "readability", "reference_pictures"]
 
 _LARGEST_EXPONENT = 700.0
 """A text that is one endless word has a perplexity beyond what a float can hold."""
@@ -60,6 +60,22 @@ def measured(text: str, image: StudyImage, options: MeasureOptions, catalogue: C
             pairs["true-prompt"] = (pictures["shared"], references)
         values |= _of_pictures(pairs, models)
     return Measured({name: value for name, value in values.items() if math.isfinite(value)}, pictures)
+
+
+def load_models(options: MeasureOptions, catalogue: Catalogue) -> None:
+    """Load every model and distance that the options name.
+
+    Raises:
+        InputError: the device cannot be used here.
+        PreimageError: a model cannot be had.
+    """
+    models = _Models(options, catalogue)
+    for name, role in ROLES.items():
+        reference = getattr(options, name)
+        if reference is not None:
+            _ = models.generator(reference) if name == "generator" else models.load(reference, role)
+    for domain in ("text", "image"):
+        models.distances(domain)
 
 
 def reference_pictures(image: StudyImage, options: MeasureOptions, catalogue: Catalogue) -> list[Image]:

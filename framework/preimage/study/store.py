@@ -121,12 +121,15 @@ class Store:
         found = {record.key: record for record in (Record.from_json(data) for (data,) in rows)}
         return [found[key] for key in self.spec.keys() if key in found]  # noqa: SIM118
 
-    def done(self) -> set[Key]:
-        """Return which runs have a record."""
-        return {Key(*row) for row in self._connection.execute("SELECT recipe, image, seed FROM records")}
+    def done(self, *, failed: bool = True) -> set[Key]:
+        """Return which runs have a record; with `failed` false, one that did not fail."""
+        found = self._connection.execute("SELECT recipe, image, seed, status FROM records")
+        return {Key(*key) for *key, status in found if failed or status != "failed"}
 
     def add(self, record: Record, files: Mapping[str, bytes] | None = None) -> bool:
         """Keep a record with its pictures and return True; return False where its run has one already.
+
+        The record of a run that failed makes room for the next one.
 
         Arguments:
             record: of a run that has ended.
@@ -137,19 +140,21 @@ class Store:
         """
         with writing(self.folder):
             key = record.key
-            found = "SELECT 1 FROM records WHERE (recipe, image, seed) = (?, ?, ?)"
+            found = "SELECT 1 FROM records WHERE (recipe, image, seed) = (?, ?, ?) AND status != 'failed'"
             if self._connection.execute(found, (key.recipe, key.image, key.seed)).fetchone():
                 return False
             for name, data in (files or {}).items():
                 _write(self.folder / name, data)
             row = (key.recipe, key.image, key.seed, record.status, record.text, record.loss, record.to_json())
-            self._connection.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            self._connection.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         return True
 
-    def remove_failed(self) -> int:
-        """Forget the records of runs that failed, so that they are run again; return how many there were."""
+    def begin_anew(self, spec: Spec) -> None:
+        """Make it another study, where nothing has been run of the one that it was to be."""
+        assert not self.done()
         with writing(self.folder):
-            return self._connection.execute("DELETE FROM records WHERE status = 'failed'").rowcount
+            self._connection.execute("UPDATE spec SET data = ?", (spec.to_json(self.folder),))
+        self.spec = spec
 
     def close(self) -> None:
         """Let go of the files; a second call does nothing."""

@@ -7,7 +7,7 @@ import platform
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from preimage.api.pictures import Picture
-from preimage.errors import InputError, WorkerError
+from preimage.errors import InputError
 from preimage.executors import build_executor
 from preimage.pipeline import Pipeline
 from preimage.study.equal_cost import equalised, total_of
-from preimage.study.images import collect, find, slug
-from preimage.study.record import Record
+from preimage.study.images import collect, find, require_distinct, slug
+from preimage.study.record import Key, Record
 from preimage.study.spec import Spec
 from preimage.study.store import Store, writing
-from preimage.study.work import Outcome, Unit, run_unit
+from preimage.study.work import Outcome, Unit, load_models, run_unit
 
 if TYPE_CHECKING:
     from preimage._catalogue import Catalogue
@@ -122,11 +122,12 @@ class Study:
                 executor; here without it, in processes where there are several workers.
             workers: how many processes.
             listener: told how far it is.
-            retry_failed: run again what failed.
+            retry_failed: run again what failed; until then its records stay.
             catalogue: where names are checked before anything runs; the installed plugins without it.
 
         Raises:
-            InputError: the folder holds another study; the message names what differs.
+            InputError: the folder holds another study, of which something has been run; the message names what differs.
+            PreimageError: a model that is named cannot be loaded; nothing has been run.
             StorageError: there is no room for more records.
         """
         from preimage.assembly import check
@@ -151,6 +152,10 @@ class Study:
             with writing(folder):
                 now = self._spec(folder / ".images", catalogue)
             differences = store.spec.differences(now)
+            if differences and not store.done():
+                # A name that was mistyped need not cost the folder.
+                store.begin_anew(self._spec(folder / "images", catalogue))
+                return store
         except BaseException:
             store.close()
             raise
@@ -190,6 +195,7 @@ def go_on(
 
     Raises:
         InputError: there is no study.
+        PreimageError: a model that is named cannot be loaded; nothing has been run.
         StorageError: there is no room for more records.
     """
     with Store.open(folder, readonly=False) as store:
@@ -207,14 +213,12 @@ def _carry_out(
 ) -> list[Record]:
     from preimage.study import report, tables
 
-    if retry_failed:
-        store.remove_failed()
-    units = _missing(store)
+    units = _missing(store, store.done(failed=not retry_failed))
     if units:
         with _running(executor, workers, catalogue) as pool:
             _run_all(store, units, pool, listener)
     elif listener is not None:
-        listener(_progress(store))
+        listener(_progress(store, units))
     with writing(store.folder):
         tables.write(store)
         report.write(store)
@@ -223,9 +227,12 @@ def _carry_out(
 
 def _run_all(store: Store, units: Sequence[Unit], executor: Executor, listener: Listener | None) -> None:
     """Hand all units to the executor and keep what comes back, as it comes."""
-    progress = _progress(store)
+    progress = _progress(store, units)
     if listener is not None:
         listener(progress)
+    # Of a model that is not to be had all runs would fail, those of the measures only after their searches.
+    pipelines = {unit.recipe: unit.pipeline for unit in units}
+    executor.submit(load_models, list(pipelines.values()), store.spec.measures).result()
     waiting = deque(units)
     running: list[tuple[Any, Unit]] = []
     try:
@@ -253,15 +260,15 @@ def _keep(store: Store, unit: Unit, future: Any) -> Record:
     """Store what a unit came to and return its record."""
     try:
         outcome: Outcome = future.result()
-    except WorkerError:
+    except Exception:  # of the executor, each in its own words: `run_unit` raises none
         outcome = Outcome(unit.failed(traceback.format_exc()))
     store.add(outcome.record, outcome.files)
     return outcome.record
 
 
-def _missing(store: Store) -> list[Unit]:
-    """Return the units of the runs that have no record."""
-    spec, done = store.spec, store.done()
+def _missing(store: Store, done: Collection[Key]) -> list[Unit]:
+    """Return the units of the runs that are not among those that are done."""
+    spec = store.spec
     taken: set[str] = set()
     slugs = {name: slug(name, taken) for name in spec.recipes}
     units = []
@@ -281,8 +288,10 @@ def _missing(store: Store) -> list[Unit]:
     return units
 
 
-def _progress(store: Store) -> Progress:
-    records = store.records()
+def _progress(store: Store, units: Sequence[Unit]) -> Progress:
+    """Return how far a study is that has these units before it, those that are run again included."""
+    ahead = {unit.key for unit in units}
+    records = [record for record in store.records() if record.key not in ahead]
     total = len(list(store.spec.keys()))
     return Progress(len(records), sum(record.status == "failed" for record in records), total)
 
@@ -319,6 +328,7 @@ def _pictures(images: Any, limit: int | None) -> tuple[tuple[Picture, ...], Mapp
             pictures.extend(find(image).pictures)
         else:
             pictures.append(Picture(f"{number:04d}", image))
+    require_distinct(pictures[:limit], "The list of pictures")
     return tuple(pictures[:limit]), {}
 
 

@@ -15,10 +15,12 @@ import numpy as np
 
 from preimage.study.measures import COSTS, OF_TRUTH, Measure, as_options, measures_of
 from preimage.study.statistics import (
+    SIGNIFICANT,
     Array,
+    Difference,
     Interval,
+    against_best,
     bootstrap,
-    holm,
     interval_of_mean,
     rank_correlation,
     sign_flip_test,
@@ -37,8 +39,6 @@ Kind = Literal["captioner", "optimizer", "refined caption"]
 TRUTHS = ("image-similarity/shared", "image-similarity/fresh")
 """What the other measures are to predict: the first that was measured."""
 
-SIGNIFICANT = 0.05
-
 _ELEMENTS = 500_000
 """So many numbers of resampled runs are ranked at once: 4 MB."""
 
@@ -53,7 +53,7 @@ class Cell:
     """From the best method, on the pictures that both have, above zero where this one is higher; None for the best, and
     where methods do not compare, as losses of different objectives."""
     p_value: float | None
-    """Of the difference, corrected for as many methods as are compared with the best."""
+    """Of the difference, corrected for as many pairs as there are methods to choose the best and the other from."""
 
     @property
     def tied(self) -> bool:
@@ -115,7 +115,7 @@ class Summary:
         cells = self.cells[measure.name]
         return max(recipes, key=lambda recipe: sign * cells[recipe].interval.value if recipe in cells else -math.inf)
 
-    def difference(self, measure: Measure, left: Sequence[str], right: Sequence[str]) -> Interval:
+    def difference(self, measure: Measure, left: Sequence[str], right: Sequence[str]) -> Difference:
         """Return by how much the mean of some recipes is better than that of others, picture by picture.
 
         Above zero is better, also for a measure of which less is better.
@@ -229,7 +229,7 @@ def _cells(measure: Measure, records: Sequence[Record], recipes: Sequence[str], 
     best = max(intervals, key=lambda recipe: sign * intervals[recipe].value, default="") if comparable else ""
     others = [recipe for recipe in intervals if recipe != best] if comparable else []
     paired = {recipe: _paired(means[recipe], means[best]) for recipe in others}
-    p_values = dict(zip(others, holm([sign_flip_test(paired[recipe]) for recipe in others]), strict=True))
+    p_values = dict(zip(others, against_best([sign_flip_test(paired[recipe]) for recipe in others]), strict=True))
     cells = {}
     for recipe, interval in intervals.items():
         shown = interval.mapped(math.exp) if measure.geometric else interval
@@ -251,9 +251,11 @@ def _of_truth(measures: Sequence[Measure], records: Sequence[Record]) -> dict[st
     return found
 
 
-def paired_difference(left: Mapping[str, float], right: Mapping[str, float]) -> Interval:
-    """Return the mean of left less right over the pictures that both have, with its interval."""
-    return interval_of_mean(_paired(left, right))
+def paired_difference(left: Mapping[str, float], right: Mapping[str, float]) -> Difference:
+    """Return the mean of left less right over the pictures that both have, with its interval and its test."""
+    paired = _paired(left, right)
+    found = interval_of_mean(paired)
+    return Difference(found.value, found.low, found.high, found.count, sign_flip_test(paired))
 
 
 def _paired(left: Mapping[str, float], right: Mapping[str, float]) -> list[float]:

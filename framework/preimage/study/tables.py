@@ -54,9 +54,9 @@ def rows_of(summary: Summary) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of each table.
 
     ``runs`` has one a run, failed ones included; ``methods`` one for each measure and recipe, with the interval over
-    pictures, the difference from the best method and its p-value, corrected for as many methods; ``predictors`` one for
-    each measure, with its rank correlation with the similarity of regenerated pictures; below them stands the objective
-    among the runs of each recipe alone.
+    pictures, the difference from the best method and its p-value, corrected for as many pairs of methods;
+    ``predictors`` one for each measure, with its rank correlation with the similarity of regenerated pictures; below
+    them stands the objective among the runs of each recipe alone.
     """
     return {"runs": _runs(summary), "methods": _methods(summary), "predictors": _predictors(summary)}
 

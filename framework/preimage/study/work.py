@@ -6,7 +6,7 @@ import io
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from preimage.api import TextSpace
     from preimage.result import Result
 
-__all__ = ["TRUTH", "Outcome", "Unit", "run_unit"]
+__all__ = ["TRUTH", "Outcome", "Unit", "load_models", "run_unit"]
 
 TRUTH = "pictures/truth"
 """Where the pictures are that the true prompts make on the shared seeds, a folder for each picture of the study."""
@@ -60,6 +60,27 @@ class Outcome:
 
     record: Record
     files: Mapping[str, bytes] = attrs.field(factory=dict)
+
+
+def load_models(pipelines: Sequence[Mapping[str, Any]], measures: Mapping[str, Any] | None) -> None:
+    """Load what the recipes and measures of a study name, where `run_unit` will look for it.
+
+    A model or device that is not there is told of before any search; measuring comes after.
+
+    Raises:
+        PreimageError: the first of them that cannot be had.
+    """
+    from preimage import assembly
+    from preimage._catalogue import catalogue
+    from preimage.pipeline import Pipeline
+    from preimage.study import measuring
+    from preimage.study.measures import as_options
+
+    with _ONE_AT_A_TIME:
+        for pipeline in pipelines:
+            assembly.load_models(Pipeline.from_dict(pipeline), catalogue())
+        if measures is not None:
+            measuring.load_models(as_options(measures), catalogue())
 
 
 def run_unit(unit: Unit) -> Outcome:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from preimage._loading import import_target
+from preimage._loading import import_target, one_line
+from preimage.api import ROLES
 from preimage.api.component import API, Component
 from preimage.configuration import configure, options_of
-from preimage.errors import AssemblyError, PluginError, PreimageError
+from preimage.errors import AssemblyError, PluginError, PreimageError, nearest
 from preimage.preset import presets_of
 from preimage.testing import plugin as plugins
 from preimage.testing.check import Check, CheckList, NotApplicable, Report, Violation, report_on
@@ -136,8 +137,9 @@ def _plan_of_kind(
     """Return the checks of the component's own kind, each skipped with the reason if there is nothing to try it on."""
     if provider.kind != "optimizer":
         return _plan_of(provider, provider.kind, options, catalogue, world)
-    spaces = provider.component.trait("space") or ("text",)
-    homes = [home for space, home in _OPTIMIZERS.items() if space in spaces]
+    spaces = provider.component.trait("space")
+    # One that names no space that there is has to pass for a search of texts, instead of being checked for nothing.
+    homes = [home for space, home in _OPTIMIZERS.items() if space in spaces] or [_OPTIMIZERS["text"]]
     return [entry for home in homes for entry in _plan_of(provider, home, options, catalogue, world)]
 
 
@@ -169,11 +171,13 @@ def _plan_of(
             ]
     except NotApplicable as reason:
         return [(_skipped(checks, str(reason)), None)]
-    except AssemblyError as error:
-        return [(_skipped(checks, str(error)), None)]
-    except PreimageError as error:
-        # The checks of components say more about it; here it only must not look as if all were well.
-        return [(_failing(checks, str(error)), None)]
+    except Exception as error:
+        if isinstance(error, AssemblyError) and kind != "model":
+            # There is no toy of the role to try it with; a loader is tried with what it loads itself.
+            return [(_skipped(checks, str(error)), None)]
+        # The checks of components may say more about it; here it only must not look as if all were well.
+        found = str(error) if isinstance(error, PreimageError) else f"It raised {one_line(error)}"
+        return [(_failing(checks, found), None)]
     return [(tuple(checks), subject)]
 
 
@@ -245,6 +249,29 @@ def _method_is_cited(subject: ComponentSubject) -> None:
         raise NotApplicable(f"A component of the kind {subject.provider.kind} may be a method of nobody in particular.")
     if not subject.component.cite.strip():
         raise Violation("It names no source.")
+
+
+_TRAITS = {
+    "space": ("text", "features"),
+    "domain": ("text", "image", "image-set", "features"),
+    "requires": ("gradient", "next-token", "captions"),
+    "start": ("required",),
+    "offers": ("gradient", "next-token"),
+    "role": tuple(ROLES),
+    "target": ("image", "text", "label"),
+}
+"""The values of those traits that assembly, measuring and these checks compare; see `Component.traits`."""
+
+
+@CHECKS.required(remedy="Correct the trait; the values that there are stand in the docstring of `Component.traits`.")
+def _traits_hold_known_values(subject: ComponentSubject) -> None:
+    """What it says of its space, domain, role, target, and of what it requires, offers and starts from is known."""
+    for key, known in _TRAITS.items():
+        for value in subject.component.trait(key):
+            if value not in known:
+                raise Violation(
+                    f"The trait '{key}:{value}' fits nothing.{nearest(value, known)} The values are {', '.join(known)}."
+                )
 
 
 @CHECKS.required(remedy="Correct `target`, and name what it imports in `needs`.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+import pytest
 
 from preimage.study.findings import findings_of
 from preimage.study.summary import summarise
@@ -22,7 +23,7 @@ def test_papers_findings_hold_where_they_were_planted(planted):
     assert "for gcg, random, against it for none" in objective.sentences[1]
     assert pictures.sentences[0].startswith("In “image similarity, shared”, caption is ahead of the 2 optimizers")
     assert "over 8 pictures" in pictures.sentences[0]
-    assert at_once.sentences[0].startswith("Both intervals are above zero for refined: image similarity, shared 0.")
+    assert at_once.sentences[0].startswith("Better in both beyond chance: refined: image similarity, shared 0.")
     assert [name for name, _ in pictures.differences] == [
         "caption against the 2 optimizers",
         "caption against gcg",
@@ -70,7 +71,17 @@ def test_the_opposite_is_said_where_it_was_planted(planted):
     objective, pictures, at_once, _ = findings_of(summarise(planted.store(levels=levels)))
     assert (objective.verdict, pictures.verdict, at_once.verdict) == ("does not hold",) * 3
     assert "the 2 optimizers are behind caption by 0.4" in objective.sentences[0]
-    assert at_once.sentences[0].startswith("Both intervals are above zero for none; nearest comes")
+    assert at_once.sentences[0].startswith("Better in both beyond chance is none; nearest comes")
+
+
+@pytest.mark.parametrize(("n_images", "verdict"), [(2, "is open"), (5, "is open"), (6, "holds")])
+def test_few_pictures_decide_nothing(planted, n_images, verdict):
+    """Of so few even noise has intervals beside zero, and no paired test can tell a difference from chance."""
+    objective, pictures, at_once, _ = findings_of(summarise(planted.store(n_images=n_images)))
+    assert all(interval.low > 0 for _, interval in (*objective.differences, *pictures.differences))
+    assert [objective.verdict, pictures.verdict, at_once.verdict] == [verdict] * 3
+    told = "not told from chance for gcg, random" if verdict == "is open" else "in favour of the claim for gcg, random"
+    assert told in objective.sentences[1]
 
 
 def test_nothing_planted_is_open(planted):

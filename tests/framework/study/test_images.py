@@ -10,6 +10,7 @@ from PIL import Image
 from preimage.errors import InputError, PluginError, UnknownNameError
 from preimage.image import load_image, sha256
 from preimage.study.images import collect, find
+from preimage.study.store import FILE
 
 
 @pytest.fixture
@@ -34,6 +35,18 @@ def test_a_folder_of_pictures(folder):
 
     assert names(found) == ["a.jpg", "a.png", "b", "more/c"]
     assert {picture.caption for picture in found.pictures} == {None}
+
+
+@pytest.mark.parametrize("place", ["", "study"])
+def test_the_pictures_of_a_study_in_the_folder_are_left_out(folder, place):
+    """A study that is kept beside its pictures, or among them, is found to be the same the next time."""
+    study = folder / place
+    for name in ("images/b.png", "pictures/gcg/b/0/shared-0.png"):
+        (study / name).parent.mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(study / name)
+    (study / FILE).touch()
+
+    assert names(find(folder)) == ["a.jpg", "a.png", "b", "more/c"]
 
 
 def test_the_first_so_many(folder):

@@ -90,13 +90,16 @@ def test_a_study_can_be_moved(store, tmp_path):
         assert moved.spec.images[0].path.is_file()
 
 
-def test_what_failed_can_be_forgotten(store):
-    """So that it is run again."""
+def test_what_failed_makes_room_for_the_next_try(store):
+    """It stays until there is one, and is told apart from what came to something."""
     store.add(record())
     store.add(FULL)
 
-    assert store.remove_failed() == 1
-    assert store.done() == {record().key}
+    assert store.done(failed=False) == {record().key}
+    assert store.done() == {record().key, FULL.key}
+    assert store.add(attrs.evolve(FULL, status="ok", text="second"))
+    assert not store.add(attrs.evolve(FULL, text="third"))
+    assert [kept.text for kept in store.records()] == ["", "second"]
 
 
 def test_one_process_writes(store, spec):

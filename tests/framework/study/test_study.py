@@ -8,15 +8,19 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 
+import attrs
 import pytest
+from PIL import Image
 
 from preimage import Budget, Pipeline, Stage, Study, Term, catalogue
 from preimage.errors import InputError, OptionError, StorageError, UnknownNameError, WorkerError
-from preimage.executors import Processes
+from preimage.executors import InProcess, Processes
 from preimage.study import store as stores
 from preimage.study.store import FILE, Store
 from preimage.study.study import go_on
+from preimage.study.work import run_unit
 
 TERM = Term(objective="clip-similarity", model="miniworld:clip")
 RECIPES = {
@@ -144,17 +148,37 @@ def test_an_error_with_one_picture_fails_its_runs_alone(undisturbed, tmp_path, e
 
     (folder / "images/0002.png").write_bytes(original[0])
     assert go_on(folder) == found
-    assert timeless(go_on(folder, retry_failed=True)) == timeless(undisturbed)
+    heard = []
+    assert timeless(go_on(folder, retry_failed=True, listener=heard.append)) == timeless(undisturbed)
+    assert [(progress.done, progress.failed) for progress in (heard[0], heard[-1])] == [(8, 0), (12, 0)]
 
 
-def test_what_was_found_is_kept_where_it_cannot_be_measured(tmp_path):
+def test_what_failed_is_kept_until_it_is_run_again(tmp_path, monkeypatch):
+    """An executor that is not there, or that is lost at once, costs no record."""
+    monkeypatch.setattr("preimage.study.measuring.measured", broken)
+    found = study(seeds=1, limit=1).run(tmp_path / "study")
+    monkeypatch.undo()
+    assert {record.status for record in found} == {"failed"}
+
+    with pytest.raises(UnknownNameError, match="no executor 'dusk'"):
+        go_on(tmp_path / "study", retry_failed=True, executor="dusk")
+    with pytest.raises(ConnectionError):
+        go_on(tmp_path / "study", retry_failed=True, executor=Lost())
+    assert go_on(tmp_path / "study") == found
+    assert {record.status for record in go_on(tmp_path / "study", retry_failed=True)} == {"ok"}
+
+
+def broken(*arguments):
+    raise ArithmeticError("no number")
+
+
+def test_what_was_found_is_kept_where_it_cannot_be_measured(tmp_path, monkeypatch):
     """The search has been paid for."""
-    (record,) = study(seeds=1, limit=1, measures={**MEASURES, "held_out": "miniworld:nothing"}).run(tmp_path / "study")[
-        :1
-    ]
+    monkeypatch.setattr("preimage.study.measuring.measured", broken)
+    record, _ = study(seeds=1, limit=1).run(tmp_path / "study")
 
     assert record.status == "failed"
-    assert "has no model 'nothing'" in record.traceback
+    assert "ArithmeticError: no number" in record.traceback
     assert record.text
     assert record.loss is not None
 
@@ -179,12 +203,13 @@ def test_a_full_disk_stops_the_study_and_loses_nothing(undisturbed, tmp_path, mo
     assert timeless(study().run(tmp_path / "study")) == timeless(undisturbed)
 
 
-def test_work_that_kills_its_workers_fails_alone(tmp_path):
-    """Whoever gave it up says so in the record."""
+@pytest.mark.parametrize("error", [WorkerError, BrokenProcessPool])
+def test_work_that_kills_its_workers_fails_alone(tmp_path, error):
+    """Whoever gave it up says so in the record, whatever an executor calls it."""
 
     class Deadly:
-        def submit(self, function, /, unit):
-            return self
+        def submit(self, function, /, *arguments):
+            return self if function is run_unit else InProcess().submit(function, *arguments)
 
         def done(self):
             return True
@@ -193,21 +218,23 @@ def test_work_that_kills_its_workers_fails_alone(tmp_path):
             return False
 
         def result(self):
-            raise WorkerError("5 processes died of the same work")
+            raise error("5 processes died of the same work")
 
     (record,) = study(seeds=1, limit=1).run(tmp_path / "study", executor=Deadly())[:1]
 
     assert record.status == "failed"
-    assert "WorkerError: 5 processes died" in record.traceback
+    assert f"{error.__name__}: 5 processes died" in record.traceback
+
+
+class Lost:
+    """An executor that takes no work."""
+
+    def submit(self, function, /, *arguments):
+        raise ConnectionError("the scheduler is gone")
 
 
 def test_an_executor_that_fails_stops_the_study(tmp_path):
     """That is no fault of the runs, so none of them is said to have failed."""
-
-    class Lost:
-        def submit(self, function, /, unit):
-            raise ConnectionError("the scheduler is gone")
-
     with pytest.raises(ConnectionError):
         study().run(tmp_path / "study", executor=Lost())
     assert _count(tmp_path / "study") == 0
@@ -227,7 +254,7 @@ def test_a_finished_study_runs_nothing(tmp_path):
     records = study(seeds=1, limit=1).run(tmp_path / "study")
 
     class Nobody:
-        def submit(self, function, /, unit):
+        def submit(self, function, /, *arguments):
             raise AssertionError
 
     assert study(seeds=1, limit=1).run(tmp_path / "study", executor=Nobody()) == records
@@ -261,6 +288,36 @@ def test_what_cannot_be_is_said_before_anything_runs(tmp_path, changes, error, s
     assert not Store.exists(tmp_path / "study")
 
 
+@pytest.mark.parametrize(
+    ("changes", "error", "sentence"),
+    [
+        ({"held_out": "miniworld:nothing"}, UnknownNameError, "has no model 'nothing'"),
+        ({"device": "tpu"}, InputError, "device 'tpu' cannot be used"),
+    ],
+)
+@pytest.mark.parametrize("name", ["here", "processes"])
+def test_a_model_that_is_not_there_costs_no_search(tmp_path, executors, name, changes, error, sentence):
+    """Whoever is to run it says so at once, and the same folder takes the study with the slip mended."""
+    executor = executors.get(name, name)
+    with pytest.raises(error, match=sentence):
+        study(seeds=1, limit=1, measures={**MEASURES, **changes}).run(tmp_path / "study", executor=executor)
+    assert _count(tmp_path / "study") == 0
+    with pytest.raises(error, match=sentence):
+        go_on(tmp_path / "study", executor=executor)
+
+    found = study(seeds=1, limit=1).run(tmp_path / "study", executor=executor)
+    assert {record.status for record in found} == {"ok"}
+    assert go_on(tmp_path / "study") == found
+
+
+def test_a_recipes_model_that_is_not_there_costs_no_search(tmp_path):
+    """Not even those of the other recipes."""
+    lost = attrs.evolve(RECIPES["random-search"], terms=[attrs.evolve(TERM, model="miniworld:nothing")])
+    with pytest.raises(UnknownNameError, match="has no model 'nothing'"):
+        Study("miniworld:held-out:1", {**RECIPES, "lost": lost}, measures=None).run(tmp_path / "study")
+    assert _count(tmp_path / "study") == 0
+
+
 def test_recipes_are_told_apart(tmp_path):
     """By the stems of their files."""
     for folder in ("one", "two"):
@@ -285,6 +342,16 @@ def test_pictures_can_be_handed_over(tmp_path):
         ("first", "ok", {}),
         ("0001", "ok", {}),
     ]
+
+
+def test_pictures_of_one_name_are_refused(tmp_path):
+    """Two folders may each have a 0.png; of a list of both, one would never be run and the other told of twice."""
+    for name, colour in (("one", "red"), ("two", "blue")):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8), colour).save(tmp_path / name / "0.png")
+    with pytest.raises(InputError, match="The list of pictures has several pictures of the name '0': rename"):
+        Study([tmp_path / "one", tmp_path / "two"], RECIPES, measures=None)
+    assert Study([tmp_path / "one", tmp_path / "two"], RECIPES, measures=None, limit=1)
 
 
 def test_the_records_are_in_one_sqlite_file(undisturbed, tmp_path):

@@ -9,7 +9,7 @@ import attrs
 import pytest
 import scipy.stats
 
-from preimage.study.statistics import holm, interval_of_mean, sign_flip_test
+from preimage.study.statistics import against_best, interval_of_mean, sign_flip_test
 from preimage.study.summary import summarise, values_of
 
 
@@ -43,7 +43,7 @@ class TestCells:
         for recipe in others:
             own = means(summary, "image-similarity/shared", recipe)
             differences[recipe] = [own[picture] - best[picture] for picture in own]
-        expected = holm([sign_flip_test(differences[recipe]) for recipe in others])
+        expected = against_best([sign_flip_test(differences[recipe]) for recipe in others])
         assert [cells[recipe].p_value for recipe in others] == pytest.approx(expected)
         assert cells["gcg"].difference == interval_of_mean(differences["gcg"])
         assert not cells["gcg"].tied

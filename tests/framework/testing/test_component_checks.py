@@ -36,6 +36,7 @@ BROKEN: dict[str, tuple[dict[str, str], dict[str, object]]] = {
     "api-is-supported": ({}, {"api": "2.0"}),
     "summary-is-one-sentence": ({}, {"summary": "Search"}),
     "method-is-cited": ({}, {"cite": ""}),
+    "traits-hold-known-values": ({}, {"traits": ("space:texts",)}),
     "target-can-be-imported": ({}, {"target": "acme_sound:Nothing"}),
     "target-is-found-by-its-name": (
         {
@@ -68,7 +69,10 @@ def subject(site, name, changes, record):
         "api": "1.0",
         "summary": "Searches far and wide.",
         "cite": "arXiv:2307.15043",
-        **{key: str(value).replace("acme_sound", name) for key, value in record.items()},
+        **{
+            key: value if isinstance(value, tuple) else str(value).replace("acme_sound", name)
+            for key, value in record.items()
+        },
     }
     return ComponentSubject(Provider("optimizer", Component(**fields), "acme", "1.0", name))
 
@@ -212,3 +216,33 @@ def test_a_loader_without_an_example_is_skipped_visibly(acme):
         "No model to try it with: name one (acme:NAME), or let the component declare one by the trait "
         "example:REFERENCE."
     }
+
+
+def failures_of(catalogue, kind, **record):
+    """Return the ids of the checks that a component of the module `acme_options` fails."""
+    fields = {"target": "acme_options:Target", "summary": "Does nothing at all.", **record}
+    component = Component(name="acme", config="acme_options:Config", api="1.0", **fields)
+    with catalogue.register(kind, component):
+        report = check_component(kind, "acme", catalogue=catalogue, strict=False)
+    return [outcome.check.id for outcome in report.failures if outcome.check.level == "required"]
+
+
+@pytest.mark.parametrize("error", ["AssemblyError('not this role')", "OSError('no such file')"])
+def test_a_loader_that_grants_no_role_does_not_conform(site, acme, error):
+    """Whatever it raises for the model that it declares itself: there is something to try, and it fails."""
+    source = f"from preimage.errors import AssemblyError\n\ndef load(config, **asked):\n    raise {error}\n"
+    (site.folder / "acme_loader.py").write_text(source)
+    traits = ("role:text-encoder", "example:acme:small")
+    assert failures_of(acme, "model", target="acme_loader:load", traits=traits) == ["plays-its-role"]
+
+
+def test_an_optimizer_of_no_space_that_there_is_is_checked_all_the_same(site, acme):
+    """A slip in its trait does not spare it the checks of its kind."""
+    (site.folder / "acme_idle.py").write_text("class Idle:\n    def __init__(self, config):\n        pass\n")
+    failed = failures_of(acme, "optimizer", target="acme_idle:Idle", traits=("space:texts",))
+    assert {"traits-hold-known-values", "follows-the-protocol"} <= set(failed)
+
+
+def test_a_distance_of_a_role_that_there_is_not_does_not_conform(acme):
+    """There is no toy of it, and it says itself that it needs one."""
+    assert "traits-hold-known-values" in failures_of(acme, "distance", traits=("domain:text", "role:text-encodr"))

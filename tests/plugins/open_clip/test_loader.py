@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -205,6 +206,23 @@ class TestHub:
         monkeypatch.setattr(open_clip.factory, "download_pretrained", offline)
         with pytest.raises(InputError, match="could not be fetched or loaded: .*no route to the hub.* load a folder"):
             load(OpenClipConfig(), name="ViT-B-32/openai")
+
+    def test_a_pickle_of_the_hub_runs_no_code(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """Names without safetensors are read from one, and of it nothing but weights."""
+
+        class Code:
+            def __reduce__(self) -> tuple[object, tuple[str]]:
+                return os.mkdir, (str(tmp_path / "made"),)
+
+        def fetched(_name: str, filename: str = "open_clip_pytorch_model.bin", **_: object) -> str:
+            return str(tmp_path / filename)
+
+        save_model(tmp_path)
+        torch.save({"weights": Code()}, tmp_path / "open_clip_pytorch_model.bin")
+        monkeypatch.setattr(open_clip.factory, "download_pretrained_from_hf", fetched)
+        with pytest.raises(InputError, match="could not be fetched or loaded: Weights only load failed"):
+            load(OpenClipConfig(trust_pickle=True), name="hf-hub:owner/name")
+        assert not (tmp_path / "made").exists()
 
     def test_repository_without_weights(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """open_clip would go on with random weights; we do not."""

@@ -70,6 +70,17 @@ def test_every_step_of_every_run_can_be_seen(run, tmp_path, how):
         assert shown.startswith(f"    {result.text}\n")
 
 
+def test_runs_of_the_same_second_have_folders_of_their_own(run, tmp_path, monkeypatch):
+    """Two recipes of a study may begin together; in one folder their curves would be one."""
+    monkeypatch.setattr("preimage_tensorboard.writer.time.strftime", lambda form: "20261130-120000")
+    for _ in range(3):
+        run(PREIMAGE_OBSERVERS="tensorboard=runs")
+
+    folders = sorted((tmp_path / "runs/RandomSearch-RandomSearch/0-first").iterdir())
+    assert [folder.name.removeprefix("seed-7-20261130-120000") for folder in folders] == ["", "-2", "-3"]
+    assert all([event.step for event in read(folder).Scalars("loss/best")] == list(range(1, 8)) for folder in folders)
+
+
 def test_a_run_that_fails_does_not_leak_into_the_next(run, tmp_path):
     """Its log is closed when the next begins."""
 

@@ -95,6 +95,33 @@ class TestLabels:
         with pytest.raises(AssemblyError, match="has 1 labels and the problem type None, so that it does not choose"):
             load(TransformersConfig(), name=str(tmp_path), role="classifier")
 
+    @pytest.mark.parametrize(
+        ("family", "sizes"),
+        [
+            (
+                "Bart",
+                {"d_model": 16, "max_position_embeddings": 24}
+                | {f"{tower}_layers": 1 for tower in ("encoder", "decoder")}
+                | {f"{tower}_ffn_dim": 32 for tower in ("encoder", "decoder")}
+                | {f"{tower}_attention_heads": 2 for tower in ("encoder", "decoder")},
+            ),
+            ("T5", {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}),
+        ],
+    )
+    def test_a_family_without_embeddings_is_refused(self, tmp_path, family: str, sizes: dict[str, int]) -> None:
+        """It would be loaded and fail at the first text."""
+        tokenizer = made("roberta-classifier")[2]
+        config = getattr(transformers, f"{family}Config")(
+            vocab_size=len(tokenizer),
+            id2label=LABELS,
+            decoder_start_token_id=0,
+            **{f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos")},
+            **sizes,
+        )
+        save(tmp_path, getattr(transformers, f"{family}ForSequenceClassification")(config), tokenizer)
+        with pytest.raises(AssemblyError, match=f"a {family}ForSequenceClassification, which .* encoder such as BERT"):
+            load(TransformersConfig(), name=str(tmp_path), role="classifier")
+
     def test_several_labels_at_once_are_refused(self, tmp_path) -> None:
         """Classes that do not exclude each other have no common probability."""
         _, own, tokenizer = made("bert-classifier")

@@ -27,7 +27,7 @@ from preimage.study.report.numbers import against_captioner, methods, sets
 from preimage.study.report.origin import failures, origin
 from preimage.study.report.ranges import range_rows
 from preimage.study.set_distances import set_distances
-from preimage.study.statistics import N_RESAMPLES
+from preimage.study.statistics import N_RESAMPLES, SIGNIFICANT
 from preimage.study.summary import Summary, summarise
 
 if TYPE_CHECKING:
@@ -129,12 +129,26 @@ def _findings(summary: Summary) -> str:
         if finding.verdict == "cannot be told":
             reasons.setdefault(" ".join(finding.sentences), []).append(finding.claim)
     untold = "".join(f"<li>{escape('; '.join(claims))}. {escape(reason)}</li>" for reason, claims in reasons.items())
-    if told and len(summary.spec.images) < _FEW:
+    pictures = len(summary.spec.images)
+    if told:
         told += (
-            f'<p class="note">Intervals from {_count(len(summary.spec.images), "picture")} are narrower than they '
-            "should be: take these findings for hints.</p>"
+            '<p class="note">A difference is beyond chance where its whole interval is on one side of zero and a '
+            f"paired test over pictures (signs flipped, two-sided, {SIGNIFICANT:.0%}) tells it from zero, too.</p>"
+        )
+    if told and pictures < _FEW:
+        told += (
+            f'<p class="note">Intervals from {_count(pictures, "picture")} are narrower than they '
+            f"should be: take these findings for hints.{_never(pictures)}</p>"
         )
     return told + (f'<h3>Cannot be told here</h3><ul class="note">{untold}</ul>' if untold else "")
+
+
+def _never(pictures: int) -> str:
+    """Return a warning where there are so few pictures that the test finds every difference to be chance."""
+    # Of all choices of signs, that all differences point one way has a share of two in 2^n.
+    if 2.0 ** (1 - pictures) < SIGNIFICANT:
+        return ""
+    return f" With {_count(pictures, 'picture')} no difference is beyond chance, however large it is."
 
 
 def _finding(finding: Finding) -> str:

@@ -10,7 +10,8 @@ from preimage.chart import series, shape
 from preimage.study.measures import Measure
 from preimage.study.report.ranges import number, range_rows, shown
 from preimage.study.set_distances import FEW, SetDistance
-from preimage.study.summary import SIGNIFICANT, Cell, Summary
+from preimage.study.statistics import SIGNIFICANT, against_best
+from preimage.study.summary import Cell, Summary
 
 __all__ = ["against_captioner", "key", "methods", "sets"]
 
@@ -48,8 +49,8 @@ def methods(summary: Summary) -> str:
             tables.append(f"<h3>{escape(title)}</h3>{_table(summary, measures)}")
     legend = (
         '<p class="note"><b class="best">Bold</b>: the best mean. <span class="tied">Shaded</span>: not told from it '
-        f"by a paired test over pictures (signs flipped, two-sided, {SIGNIFICANT:.0%}, corrected by Holm for as many "
-        f"methods as are compared with the best). An arrow says which way is better.{_power(summary)}</p>"
+        f"by a paired test over pictures (signs flipped, two-sided, {SIGNIFICANT:.0%}, corrected by Holm and for the "
+        f"best being whichever turned out so). An arrow says which way is better.{_power(summary)}</p>"
     )
     meanings = "".join(
         f"<dt>{escape(measure.title)}</dt><dd>{escape(measure.meaning)}.</dd>" for measure in summary.measures
@@ -59,12 +60,12 @@ def methods(summary: Summary) -> str:
 
 def _power(summary: Summary) -> str:
     """Return a warning where there are so few pictures that the test can never tell two methods apart."""
-    pictures, others = len(summary.spec.images), len(summary.spec.recipes) - 1
+    pictures, recipes = len(summary.spec.images), len(summary.spec.recipes)
     # Of all choices of signs, that all differences point one way has a share of two in 2^n.
-    if others < 1 or others * 2.0 ** (1 - pictures) < SIGNIFICANT:
+    if recipes < 2 or min(against_best([2.0 ** (1 - pictures)] * (recipes - 1))) < SIGNIFICANT:
         return ""
     noun = "picture" if pictures == 1 else "pictures"
-    return f" With {pictures} {noun} and {others + 1} methods it can tell none from the best, however far it is."
+    return f" With {pictures} {noun} and {recipes} methods it can tell none from the best, however far it is."
 
 
 def _table(summary: Summary, measures: Sequence[Measure]) -> str:

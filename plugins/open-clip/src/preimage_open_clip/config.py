@@ -20,7 +20,10 @@ class OpenClipConfig:
     trust_pickle: bool = attrs.field(
         default=False,
         validator=instance_of(bool),
-        metadata={"help": "Read a folder's weights from pickle files (.bin, .pt, .pth), too."},
+        metadata={
+            "help": "Read a folder's weights from pickle files (.bin, .pt, .pth), too. Those of a hub name that has no "
+            "safetensors are read from one in any case, by torch's loader of weights alone, which runs no code."
+        },
     )
     image_batch: int = attrs.field(
         default=64,

@@ -185,6 +185,8 @@ def _from_hub(source: Source, reference: str, config: OpenClipConfig, dtype: tor
             precision=_PRECISIONS.get(dtype, "fp32"),
             cache_dir=config.cache_dir,
             require_pretrained=True,
+            # Many names have no safetensors; of a pickle nothing but weights is read.
+            weights_only=True,
         )
     except Exception as error:
         message = (

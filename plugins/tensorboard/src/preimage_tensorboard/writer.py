@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import re
 import time
 from collections.abc import Sequence
@@ -20,7 +22,8 @@ __all__ = ["Writers"]
 class Writers:
     """The event files of the runs that go on together.
 
-    The folder of a run is ``FOLDER/OPTIMIZERS/TARGET/seed-N-TIME``, so that TensorBoard can select by any of these.
+    The folder of a run is ``FOLDER/OPTIMIZERS/TARGET/seed-N-TIME``, so that TensorBoard can select by any of these, and
+    has ``-2``, ``-3``, … behind it where another run has begun in the same second.
 
     Arguments:
         folder: where all logs are.
@@ -32,7 +35,7 @@ class Writers:
         names = event.targets or tuple(str(index) for index in range(event.n_runs))
         optimizers = _part("-".join(event.stages or (event.optimizer,)))
         self.folders = [
-            Path(folder) / optimizers / f"{index}-{_part(Path(name).stem)}" / f"seed-{event.seed}-{now}"
+            _free(Path(folder) / optimizers / f"{index}-{_part(Path(name).stem)}" / f"seed-{event.seed}-{now}")
             for index, name in enumerate(names)
         ]
         self._writers = [SummaryWriter(log_dir=str(path)) for path in self.folders]
@@ -69,6 +72,16 @@ class Writers:
         """Write everything out."""
         for writer in self._writers:
             writer.close()
+
+
+def _free(folder: Path) -> Path:
+    """Make the folder, or the first with a number behind its name that nobody has; TensorBoard mixes up two runs."""
+    for number in itertools.count(1):
+        path = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(parents=True)
+            return path
+    raise AssertionError
 
 
 def _part(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from preimage.errors import AssemblyError, InputError
+from preimage.errors import AssemblyError, InputError, first_line
 from preimage.text_space import TokenizerSpace
 from preimage.weights import fingerprint_of
 from preimage_transformers.clip import too_long
@@ -33,7 +33,8 @@ class TransformersClassifier:
         reference: the ``hf:name`` it was loaded by.
 
     Raises:
-        AssemblyError: it does not choose one of several classes, or its tokenizer cannot be searched.
+        AssemblyError: it does not choose one of several classes, reads no embeddings, or its tokenizer cannot be
+            searched.
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, reference: str) -> None:
@@ -59,6 +60,19 @@ class TransformersClassifier:
             max_length=positions_of(model, config, tokenizer) - len(self._frame),
             special_ids=specials_of(tokenizer, self._frame),
         )
+        self._try_embeddings()
+
+    def _try_embeddings(self) -> None:
+        """Raise where the model takes ids only, which is not said anywhere but in its pass."""
+        try:
+            with torch.no_grad():
+                self.embedding_class_log_probs(self.space.embedding[None, :1])
+        except (NotImplementedError, TypeError, ValueError) as error:
+            message = (
+                f"{self.reference} is a {type(self._model).__name__}, which answers no embeddings of a text "
+                f"({first_line(error)[:-1]}), so that it has no gradient: use an encoder such as BERT."
+            )
+            raise AssemblyError(message) from error
 
     @cached_property
     def fingerprint(self) -> str:
