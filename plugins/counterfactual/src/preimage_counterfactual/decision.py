@@ -113,7 +113,10 @@ class Decision:
             message = f"The model decides between {list(self.view.classes)}; desired_range is for regressions."
             raise InputError(message)
         if threshold is not None and (self.view.form != "probabilities" and not self.view.reads_tensors):
-            message = f"The model answers {self.view.form}, which have no threshold in probability: leave it out."
+            message = (
+                f"threshold={threshold} is a probability, and the model does not decide by those that it gives, if it "
+                "gives any: leave the threshold out."
+            )
             raise InputError(message)
         if threshold is not None and not 0 < threshold < 1:
             message = f"threshold={threshold} is no probability between 0 and 1."

@@ -44,7 +44,7 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
             that it has found nothing for.
         method_options: of a method given by name.
         threshold: the probability that the desired class must reach, or some other than the present one where none is
-            named; without it, it must be the likeliest.
+            named, of a model that decides by its probabilities; without it, it must be the likeliest.
         desired_range: for regressions, ``(least, greatest)``.
         outputs: what a function or module answers: ``probabilities``, ``logits`` or ``values``.
         inputs: what a torch module reads: rows in the table's units, ``raw``, or ``encoded``.
