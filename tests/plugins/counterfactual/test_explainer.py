@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
 from sklearn.base import clone
@@ -126,6 +127,17 @@ def test_what_follows_is_not_said_to_change_alone(task, mixed_table):
         "Changing income alone" in line or "Changing savings alone" in line for lines in said for line in lines
     )
     assert not any("1 smaller changes" in line for lines in said for line in lines)
+
+
+@pytest.mark.parametrize("given", [np.array, pd.Series, pl.Series, tuple], ids=["numpy", "pandas", "polars", "tuple"])
+def test_desired_classes_may_be_whatever_holds_one_for_each_row(explained, task, given):
+    """As a model predicts them, or as a column of a frame."""
+    _, explainer, _ = explained
+    queries = task("mixed", "forest").queries.head(4)
+    wanted = [1, 0, 1, 0]
+    frames = [explainer.explain(queries, desired_class=desired).to_frame() for desired in (given(wanted), wanted)]
+    pd.testing.assert_frame_equal(*frames)
+    assert explainer.explain(queries, desired_class=np.int64(1))[0].status in ("found", "already")
 
 
 class FindsNothing:

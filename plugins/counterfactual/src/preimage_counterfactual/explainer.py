@@ -141,8 +141,8 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
 
         Arguments:
             X: the rows, as a table or a single row of one.
-            desired_class: a class, one for each row, or ``"opposite"``: the nearest answer of all classes but the one
-                decided now.
+            desired_class: a class, one for each row as a list, array or series, or ``"opposite"``: the nearest answer
+                of all classes but the one decided now.
             total_cfs: answers to each row, near to it and unlike each other.
             features_to_vary: the columns that may change; without it all that are not immutable.
             permitted_range: by column ``(least, greatest)`` or the permitted levels; for all rows, or one for each.
@@ -153,6 +153,7 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
             NotFittedError: the explainer knows no rows yet.
         """
         self._require_fitted()
+        desired_class = _as_list(desired_class)
 
         def searched(optimizer: Any, table: Any, desired: Any, ranges: Any, seconds: float | None) -> Answers:
             return search(
@@ -224,3 +225,9 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
         labels = self._labels()
         label = None if labels is None else labels[:1]
         return self.distance_.quadratic(self.space_.data[:1], label, label) is not None
+
+
+def _as_list(given: Any) -> Any:
+    """Return an array or a series as a list, so that classes compare as the model's do; anything else as it is."""
+    convert = getattr(given, "tolist", None) or getattr(given, "to_list", None)
+    return given if convert is None else convert()
