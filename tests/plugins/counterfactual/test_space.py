@@ -149,6 +149,38 @@ def test_each_query_may_have_ranges_of_its_own(mixed_table):
     assert reach.lower[0, place] == reach.reference[0, place]
 
 
+def test_a_range_stays_within_the_ranges_that_were_declared(mixed_table):
+    """Of numbers, levels in order and levels without; bounds that are only read off the table are passed."""
+    table, _ = mixed_table()
+    declared = {"income": (10, 40), "job": ["clerk", "nurse"], "education": ["college", "degree"]}
+    space = TableSpace(table, ranges=declared)
+    asked = {"income": (30, 90), "job": ["nurse", "trader"], "education": ["school", "college"], "savings": (-500, 500)}
+    query = table[(table.income < 40) & (table.job == "clerk") & (table.education == "college")].head(1)
+    reach = space.around(query, ranges=asked)
+    bounds = {
+        name: (reach.raw_lower[0, space.spans[space.places[name]]], reach.raw_upper[0, space.spans[space.places[name]]])
+        for name in asked
+    }
+
+    assert bounds["income"][1].tolist() == [40]
+    assert bounds["savings"] == (torch.tensor([-500.0]), torch.tensor([500.0]))
+    assert bounds["education"] == (torch.tensor([1.0]), torch.tensor([1.0]))
+    assert bounds["job"][1].tolist() == [1, 1, 0]
+
+
+def test_the_bounds_of_a_range_are_values_that_can_be_written_down(mixed_table):
+    """Whole numbers between 18.5 and 40.5 begin at 19 and end at 40; so do amounts with one digit at theirs."""
+    table, _ = mixed_table()
+    space = TableSpace(table, decimals={"income": 1})
+    ranges = {"age": (18.5, 40.5), "income": (-7.25, 90.99)}
+    reach = space.around(table[table.age.between(25, 35)].head(4), ranges=ranges)
+    run = torch.arange(4)
+    for bound, age, income in ((reach.lower, 19, -7.2), (reach.upper, 40, 90.9)):
+        answers = reach.rows(reach.round(bound, run), run)
+        assert answers.age.tolist() == [age] * 4
+        assert answers.income.tolist() == pytest.approx([income] * 4)
+
+
 def test_only_what_may_vary_is_free(mixed_table):
     """`vary` names the columns that may change; a column of a group frees the whole group."""
     table, _ = mixed_table()
@@ -223,6 +255,20 @@ def test_a_constant_column_may_not_change(mixed_table):
         (lambda t: TableSpace(t, immutable=["agee"]), UnknownNameError, "no column 'agee', .* Did you mean 'age'"),
         (lambda t: TableSpace(t, ranges={"income": (5, 1)}), InputError, "5.0 to 1.0, which holds nothing"),
         (lambda t: TableSpace(t, ranges={"job": ["pilot"]}), InputError, r"\['pilot'\], and its levels are \['clerk'"),
+        (lambda t: TableSpace(t, ranges={"income": [30]}), InputError, r"is \[30\]: give two numbers, \(least"),
+        (lambda t: TableSpace(t, ranges={"income": 30}), InputError, r"is 30: give two numbers, \(least, greatest\)"),
+        (lambda t: TableSpace(t, ranges={"job": 30}), InputError, r"is 30, and its levels are \['clerk'"),
+        (lambda t: TableSpace(t, ranges={"age": (30.2, 30.8)}), InputError, "holds no value that it can have: widen"),
+        (
+            lambda t: TableSpace(t, ranges={"age": (20, 30)}).around(t, ranges={"age": (31, 60)}),
+            InputError,
+            "31.0 to 60.0, which holds no value that it can have within the 20.0 to 30.0 that it was declared",
+        ),
+        (
+            lambda t: TableSpace(t, ranges={"job": ["clerk"]}).around(t, ranges={"job": ["nurse"]}),
+            InputError,
+            r"\['nurse'\], and it was declared to have none of these",
+        ),
         (lambda t: TableSpace(t, change={"job": "increase"}), InputError, "no order to increase in"),
         (lambda t: TableSpace(t, follows={"job": ["age"]}), InputError, "followers are numbers"),
         (lambda t: TableSpace(t, kinds={"age": "binary"}), InputError, "declared binary and has 46 values"),

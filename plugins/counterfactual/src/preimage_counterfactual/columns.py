@@ -37,6 +37,8 @@ class Column:
     """The values of a column that is no number; for an ordinal one in their order."""
     permitted: tuple[Any, ...] | None = None
     """The levels that a categorical column may be changed to; all of them without it."""
+    bounded: bool = False
+    """Whether these bounds were declared, and not only read off a table."""
     change: Change = attrs.field(default="both", validator=attrs.validators.in_(get_args(Change)))
     """Which way it may move."""
     follows: tuple[Any, ...] = ()
@@ -57,6 +59,14 @@ class Column:
         if self.kind == "numeric":
             return 0.0 if self.decimals is None else 10.0**-self.decimals
         return 1.0
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the greatest of the values within its limits that can be written down."""
+        if not self.grid:
+            return self.lower, self.upper
+        steps = np.ceil(self.lower / self.grid - 1e-9), np.floor(self.upper / self.grid + 1e-9)
+        return float(steps[0] * self.grid), float(steps[1] * self.grid)
 
     def numbers(self, values: np.ndarray) -> np.ndarray:
         """Return values as numbers, ``(B,)`` float64: of a column with levels the place of each, NaN where missing.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -240,12 +240,10 @@ class TableSpace:
             if column.change == "none":
                 frozen[unit_positions] = True
             if column.scalar:
-                step = column.grid
-                lower[span] = np.ceil(column.lower / step - 1e-9) * step if step else column.lower
-                upper[span] = np.floor(column.upper / step + 1e-9) * step if step else column.upper
+                lower[span], upper[span] = column.bounds
                 single[span] = column.single
                 follower[span] = bool(column.follows)
-                if step:
+                if column.grid:
                     digits.setdefault(column.decimals or 0, []).append(span.start)
             elif column.permitted is not None:
                 upper[span] = torch.tensor([float(level in column.permitted) for level in column.levels]).double()
@@ -361,28 +359,65 @@ def _as_kind(column: Column, kind: Kind, values: np.ndarray) -> Column:
     return attrs.evolve(column, kind=kind, levels=present, lower=0, upper=len(present) - 1)
 
 
-def limited(column: Column, limits: Sequence[Any]) -> Column:
-    """Return a column within limits, which are two numbers or a list of levels.
+def limited(column: Column, limits: Any) -> Column:
+    """Return a column within limits, which are two numbers or a list of levels, and within those declared before.
 
     Raises:
-        InputError: the limits leave nothing, or name a level that there is not.
+        InputError: the limits are not of that form, leave nothing, or name a level that there is not.
     """
-    if not column.levels:
+    return _between(column, limits) if not column.levels else _among(column, limits)
+
+
+def _between(column: Column, limits: Any) -> Column:
+    try:
         low, high = limits
         low = -np.inf if low is None else float(low)
         high = np.inf if high is None else float(high)
-        if not low <= high:
-            message = f"The range of column {column.name!r} is {low} to {high}, which holds nothing: swap the two."
-            raise InputError(message)
-        return attrs.evolve(column, lower=low, upper=high)
-    strange = [level for level in limits if level not in column.levels]
-    if strange or not limits:
+    except (TypeError, ValueError) as error:
         message = (
-            f"The range of column {column.name!r} is {list(limits)!r}, and its levels are {list(column.levels)!r}: "
-            "name some of these."
+            f"The range of column {column.name!r} is {limits!r}: give two numbers, (least, greatest), with None for no "
+            "limit."
+        )
+        raise InputError(message) from error
+    if not low <= high:
+        message = f"The range of column {column.name!r} is {low} to {high}, which holds nothing: swap the two."
+        raise InputError(message)
+    within = attrs.evolve(column, lower=low, upper=high, bounded=True)
+    if column.bounded:
+        within = attrs.evolve(within, lower=max(low, column.lower), upper=min(high, column.upper))
+    least, greatest = within.bounds
+    if not least <= greatest:
+        declared = f" within the {column.lower} to {column.upper} that it was declared to have" * column.bounded
+        message = (
+            f"The range of column {column.name!r} is {low} to {high}, which holds no value that it can have{declared}: "
+            "widen it."
+        )
+        raise InputError(message)
+    return within
+
+
+def _among(column: Column, limits: Any) -> Column:
+    named = list(limits) if isinstance(limits, Iterable) and not isinstance(limits, str) else [limits]
+    strange = [level for level in named if level not in column.levels]
+    if strange or not named:
+        message = (
+            f"The range of column {column.name!r} is {limits!r}, and its levels are {list(column.levels)!r}: "
+            "name some of these in a list."
         )
         raise InputError(message)
     if column.kind == "categorical":
-        return attrs.evolve(column, permitted=tuple(limits))
-    places = [column.levels.index(level) for level in limits]
-    return attrs.evolve(column, lower=min(places), upper=max(places))
+        before = column.permitted if column.bounded and column.permitted is not None else column.levels
+        within = attrs.evolve(column, permitted=tuple(level for level in named if level in before), bounded=True)
+        empty = not within.permitted
+    else:
+        places = [column.levels.index(level) for level in named]
+        within = attrs.evolve(column, lower=min(places), upper=max(places), bounded=True)
+        if column.bounded:
+            within = attrs.evolve(within, lower=max(within.lower, column.lower), upper=min(within.upper, column.upper))
+        empty = within.lower > within.upper
+    if empty:
+        message = (
+            f"The range of column {column.name!r} is {named!r}, and it was declared to have none of these: name others."
+        )
+        raise InputError(message)
+    return within
