@@ -10,9 +10,11 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from preimage.errors import InputError, UnknownNameError
 from preimage_counterfactual import CounterfactualExplainer, Explanation
@@ -263,6 +265,42 @@ def test_arrays_are_as_wide_as_what_the_model_was_fitted_to():
     model = LogisticRegression().fit(rows, rows[:, 0] > 0)
     with pytest.raises(InputError, match="The table has 2 columns and the model was fitted to 3"):
         CounterfactualExplainer(model).fit(rows[:, :2])
+
+
+class Ratio(TransformerMixin, BaseEstimator):
+    """A transformer as people write it, which reads columns by name and does not say which it was fitted to."""
+
+    def __init__(self, counts=False):
+        self.counts = counts
+
+    def fit(self, X, y=None):  # noqa: N803
+        if self.counts:
+            self.n_features_in_ = X.shape[1]
+        return self
+
+    def transform(self, X):  # noqa: N803
+        return np.stack([X["income"] / (1 + X["age"]), X["savings"]], axis=1)
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
+@pytest.mark.parametrize("counts", [False, True])
+def test_a_pipeline_that_reads_columns_by_name_is_given_a_frame(mixed_table, counts):
+    """Also where its first step does not tell the names."""
+    table, granted = mixed_table(300)
+    table = table[["age", "income", "savings"]]
+    model = make_pipeline(Ratio(counts), RandomForestClassifier(5, random_state=0)).fit(table, granted)
+    explanation = CounterfactualExplainer(model).fit(table).explain(table.head(3))
+    assert (model.predict(explanation.table()) != model.predict(table.head(3))).all()
+
+
+def test_a_frame_that_a_model_cannot_read_is_said_when_fitting(mixed_table):
+    """With what the model has to say of it."""
+    table, granted = mixed_table(60)
+    model = make_pipeline(Ratio(), LogisticRegression()).fit(table, granted)
+    with pytest.raises(InputError, match="neither from a frame nor from an array of its numbers .KeyError: 'income'"):
+        CounterfactualExplainer(model).fit(table[["age", "savings"]])
 
 
 @pytest.mark.parametrize(

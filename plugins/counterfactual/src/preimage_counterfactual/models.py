@@ -260,7 +260,7 @@ def _native(model: Any, space: TableSpace) -> Callable[[Any], Any]:
         if width != len(space.names):
             message = f"The table has {len(space.names)} columns and the model was fitted to {width}: give it those."
             raise InputError(message)
-        return (lambda table: table) if space.table.library is None else (lambda table: table.to_numpy())
+        return (lambda table: table) if space.table.library is None else _readable(model, space)
     chosen = list(names)
     missing = [name for name in chosen if name not in space.names]
     if missing:
@@ -274,6 +274,31 @@ def _native(model: Any, space: TableSpace) -> Callable[[Any], Any]:
         )
         raise InputError(message)
     return (lambda table: table) if chosen == list(space.names) else (lambda table: table[chosen])
+
+
+def _readable(model: Any, space: TableSpace) -> Callable[[Any], Any]:
+    """Return what makes of a frame what an estimator reads that does not say which columns it was fitted to.
+
+    One that counts its columns has most likely been fitted to an array; one that does not, such as a pipeline that
+    begins with a transformer of one's own, to a frame. Which of the two it reads is found out by trying.
+    """
+    few = space.decode(space.data[:2])
+    ways: list[Callable[[Any], Any]] = [lambda table: table, lambda table: table.to_numpy()]
+    if hasattr(model, "n_features_in_"):
+        ways.reverse()
+    failures = []
+    for way in ways:
+        try:
+            model.predict(way(few))
+        except Exception as error:  # whatever a model raises that is given what it does not read
+            failures.append(f"{type(error).__name__}: {error}")
+        else:
+            return way
+    message = (
+        f"The model can predict neither from a frame nor from an array of its numbers ({'; '.join(failures)}): give "
+        "columns like those that it was fitted to."
+    )
+    raise InputError(message)
 
 
 def _rebuilt(
