@@ -227,6 +227,17 @@ def test_json_holds_everything_that_was_found(explained):
     assert rows[0]["counterfactuals"][0]["distance"] == first.distance
 
 
+def test_json_says_null_of_missing_cells(mixed_table):
+    """Which every program reads, unlike NaN."""
+    table, _ = mixed_table(60)
+    table = table[["age", "income"]].astype({"age": float})
+    table.loc[0, "age"] = np.nan
+    explainer = CounterfactualExplainer(lambda rows: np.asarray(rows["income"] > 30), columns={"missing": "keep"})
+    told = json.loads(explainer.fit(table).explain(table.head(2)).to_json(), parse_constant=pytest.fail)
+    assert told["rows"][0]["row"]["age"] is None
+    assert told["rows"][0]["counterfactuals"][0]["row"]["age"] is None
+
+
 def test_a_plot_has_a_bar_for_each_change(explained):
     """As long as the step in standard deviations."""
     pyplot = pytest.importorskip("matplotlib.pyplot")

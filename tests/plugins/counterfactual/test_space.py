@@ -231,6 +231,45 @@ def test_missing_values_are_refused_or_stay_missing(mixed_table):
     assert back.job[4] is None or back.job.isna()[4]
 
 
+@pytest.mark.parametrize("kind", ["Int64", "Float64", "string", "boolean", "category"])
+def test_gaps_of_nullable_columns_are_gaps(mixed_table, kind):
+    """Whatever pandas writes for them; refused or kept, and written as they were."""
+    table, _ = mixed_table(60)
+    name = {"Int64": "age", "Float64": "income", "string": "job", "boolean": "married", "category": "sex"}[kind]
+    table[name] = table[name].astype(object).where(table.index != 3, None).astype(kind)
+    with pytest.raises(InputError, match=f"{name!r} misses 1 of 60 values"):
+        TableSpace(table)
+    space = TableSpace(table, missing="keep")
+    pd.testing.assert_frame_equal(space.decode(space.encode(table[4:])), table[4:].reset_index(drop=True))
+    reach = space.around(table[:4])
+    run = torch.arange(4)
+    pd.testing.assert_frame_equal(reach.rows(reach.round(reach.reference, run), run), table[:4])
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "numpy"])
+def test_a_gap_stays_one_where_the_table_had_none(mixed_table, library):
+    """A whole number or a truth value has no room for it in its type; a category has no level for it."""
+    table, _ = mixed_table(60)
+    table = table[["age", "married", "income", "job"]]
+    query = table.head(2).astype({"age": float, "married": object})
+    query.iloc[0, :2] = np.nan, None
+    if library == "polars":
+        table, query = pl.from_pandas(table), pl.from_pandas(query, nan_to_null=True)
+    elif library == "numpy":
+        table, query = table[["age"]].to_numpy(), query[["age"]].to_numpy()
+    reach = TableSpace(table, missing="keep").around(query)
+    rows, run = wild(reach)
+    answers = reach.rows(reach.round(rows, run), run)
+    answers = answers.to_pandas() if library == "polars" else pd.DataFrame(answers)
+
+    assert answers.iloc[:, 0].isna().tolist() == [query == 0 for query in run.tolist()]
+    if library != "numpy":
+        assert answers.iloc[:, 1].isna().tolist() == [query == 0 for query in run.tolist()]
+    if library == "pandas":
+        with pytest.raises(InputError, match="'job' holds None in row 1, and its levels are"):
+            TableSpace(table, missing="keep").around(query.assign(job=["clerk", None]))
+
+
 def test_groups_are_found_by_name_and_sum(mixed_table):
     """0/1 columns of one name that do not sum to one are no group."""
     table, _ = mixed_table()

@@ -71,6 +71,8 @@ class Column:
     def numbers(self, values: np.ndarray) -> np.ndarray:
         """Return values as numbers, ``(B,)`` float64: of a column with levels the place of each, NaN where missing.
 
+        Missing is a level of its own in a categorical column, which has no number for it otherwise.
+
         Raises:
             InputError: a value is no number, or no level of the column.
         """
@@ -87,8 +89,9 @@ class Column:
         numbers = np.empty(len(values))
         for row, value in enumerate(values.tolist()):
             missing = value is None or value != value
-            place = places.get(_MISSING if missing else value)
-            if place is None and not missing:
+            value = _MISSING if missing else value
+            place = places.get(value)
+            if place is None and not (missing and self.scalar):
                 message = (
                     f"Column {self.name!r} holds {value!r} in row {row}, and its levels are "
                     f"{', '.join(map(repr, self.levels[:12]))}{', …' * (len(self.levels) > 12)}: fit the space on a "

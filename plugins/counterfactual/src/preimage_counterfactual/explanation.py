@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -200,9 +201,10 @@ class Explanation:
         return plot_changes(self[index], answer=answer, ax=ax, most=most)
 
     def to_json(self) -> str:
-        """Return everything that was found as JSON."""
+        """Return everything that was found as JSON; missing cells are null."""
         rows = [attrs.asdict(one, value_serializer=_plain) for one in self]
-        return json.dumps({"method": self.method, "seconds": self.answers.seconds, "rows": rows}, default=str)
+        told = {"method": self.method, "seconds": self.answers.seconds, "rows": rows}
+        return json.dumps(told, default=str, allow_nan=False)
 
     def write_report(
         self,
@@ -322,8 +324,10 @@ def _plain_value(value: Any) -> Any:
 
 def _plain(_instance: Any, _field: Any, value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(name): _plain_value(item) for name, item in value.items()}
-    return _plain_value(value)
+        return {str(name): _plain(None, None, item) for name, item in value.items()}
+    plain = _plain_value(value)
+    # JSON has no word for what is no number.
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
 
 
 def _equal(before: Any, after: Any) -> bool:

@@ -38,11 +38,13 @@ class Table:
         return len(self.columns[0]) if self.columns else 0
 
     def like(self, columns: Sequence[np.ndarray]) -> Any:
-        """Return a table of the same library, names and types with other values."""
+        """Return a table of the same library, names and types with other values.
+
+        Missing cells of a column whose type has no room for them let it be of floats or of objects.
+        """
         if self.library is None:
-            if self.types[0] == np.float64:
-                return np.stack(columns, axis=1)
-            return np.stack([np.asarray(column, dtype=self.types[0]) for column in columns], axis=1)
+            kind = np.float64 if any(_lacks(*pair) for pair in zip(columns, self.types, strict=True)) else self.types[0]
+            return np.stack([np.asarray(column, dtype=kind) for column in columns], axis=1)
         if self.library.__name__ == "pandas" and all(kind == np.float64 for kind in self.types):
             return self.library.DataFrame(np.stack(columns, axis=1), columns=list(self.names))
         return self.library.DataFrame(
@@ -54,8 +56,10 @@ class Table:
 
     def _series(self, name: Any, column: np.ndarray, kind: Any) -> Any:
         if self.library.__name__ == "polars":
-            return self.library.Series(str(name), column.tolist() if column.dtype == object else column, dtype=kind)
-        return self.library.Series(column, name=name).astype(kind)
+            cells = column.tolist() if column.dtype == object else column
+            return self.library.Series(str(name), cells, dtype=kind, nan_to_null=kind.is_integer())
+        series = self.library.Series(column, name=name)
+        return series if _lacks(column, kind) else series.astype(kind)
 
 
 def read_table(table: Any, names: Sequence[Any] | None = None) -> Table:
@@ -114,18 +118,23 @@ def _read_frame(table: Any) -> Table:
     return Table(tuple(frame.columns), tuple(columns), tuple(types), library, levels, frozenset(ordered))
 
 
+def _lacks(values: np.ndarray, kind: Any) -> bool:
+    """Tell whether values miss some where a type has no room for missing ones."""
+    if not isinstance(kind, np.dtype) or kind.kind not in "iub":
+        return False
+    if values.dtype == object:
+        return any(value is None for value in values)
+    return values.dtype.kind == "f" and bool(np.isnan(values).any())
+
+
 def _array(series: Any) -> np.ndarray:
     """Return the values; numbers with gaps as floats with NaN, anything else with gaps as objects with None."""
+    missing = series.is_null().to_numpy()
+    if (series.dtype.is_numeric() or series.dtype == nw.Boolean) and not missing.any():
+        return np.asarray(series.to_numpy())
+    cells = zip(series.to_list(), missing, strict=True)
     if series.dtype.is_numeric():
-        missing = series.is_null().to_numpy()
-        if missing.any():
-            values: np.ndarray = np.array(
-                [np.nan if value is None else value for value in series.to_list()], dtype=float
-            )
-            return values
-        return np.asarray(series.to_numpy())
-    if series.dtype == nw.Boolean and not series.is_null().any():
-        return np.asarray(series.to_numpy())
+        return np.array([np.nan if lacks else value for value, lacks in cells], dtype=float)
     values = np.empty(len(series), dtype=object)
-    values[:] = [None if value is None or value != value else value for value in series.to_list()]
+    values[:] = [None if lacks else value for value, lacks in cells]
     return values
