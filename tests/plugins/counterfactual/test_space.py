@@ -280,6 +280,29 @@ def test_groups_are_found_by_name_and_sum(mixed_table):
         TableSpace(table, one_hot=[["region_north", "region_south", "region_west"]])
 
 
+def test_levels_that_do_not_occur_are_not_answered_unless_they_are_declared(mixed_table):
+    """A type may list what no row is, and what a model has never seen; a row that is so can be read all the same."""
+    table, _ = mixed_table()
+    table = table.assign(
+        job=pd.Categorical(table.job, ["clerk", "farmer", "nurse", "trader"]),
+        education=table.education.cat.add_categories("doctorate"),
+    )
+    space = TableSpace(table)
+    query = table.head(4).assign(job=pd.Categorical(["farmer"] * 4, table.job.cat.categories))
+    answers = {}
+    for limits in ({}, {"job": ["farmer", "clerk"], "education": ["school", "doctorate"]}):
+        reach = space.around(table.head(4), ranges=limits)
+        rows, run = wild(reach, times=50)
+        found = reach.rows(reach.round(rows, run), run)
+        answers[bool(limits)] = set(found.job), set(found.education)
+
+    assert answers[False] == ({"clerk", "nurse", "trader"}, {"school", "college", "degree"})
+    assert "farmer" in answers[True][0]
+    assert "doctorate" in answers[True][1]
+    assert space.decode(space.encode(query)).job.tolist() == ["farmer"] * 4
+    assert TableSpace(table, levels={"job": ["clerk", "farmer", "nurse", "trader"]}).column("job").permitted is None
+
+
 def test_a_constant_column_may_not_change(mixed_table):
     """It has one value, and nothing says which others there might be."""
     table, _ = mixed_table()

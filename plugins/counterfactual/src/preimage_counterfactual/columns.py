@@ -9,7 +9,7 @@ import numpy as np
 
 from preimage.errors import InputError
 
-__all__ = ["Change", "Column", "Kind", "infer"]
+__all__ = ["Change", "Column", "Kind", "infer", "within_present"]
 
 Kind = Literal["numeric", "integer", "ordinal", "categorical", "binary"]
 Change = Literal["both", "increase", "decrease", "none"]
@@ -156,6 +156,22 @@ def infer(name: Any, values: np.ndarray, levels: tuple[Any, ...] = (), ordered: 
         return Column(name=name, kind="binary", levels=pair, lower=0, upper=1, change=change, single=single)
     kind: Kind = "integer" if whole else "numeric"
     return Column(name=name, kind=kind, lower=finite.min(), upper=finite.max(), change=change, single=single)
+
+
+def within_present(column: Column, values: np.ndarray) -> Column:
+    """Return a column that may be changed to levels that occur; where they have an order, to all between two that do.
+
+    A type may declare more, which a model has not seen either. They remain levels of the column.
+    """
+    if not column.levels:
+        return column
+    numbers = column.numbers(values)
+    places = np.unique(numbers[~np.isnan(numbers)]).astype(int).tolist()
+    if column.scalar:
+        return attrs.evolve(column, lower=places[0], upper=places[-1])
+    if len(places) == len(column.levels):
+        return column
+    return attrs.evolve(column, permitted=tuple(column.levels[place] for place in places))
 
 
 def _example(values: np.ndarray) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from preimage.errors import InputError, UnknownNameError, nearest
-from preimage_counterfactual.columns import Change, Column, Kind, infer
+from preimage_counterfactual.columns import Change, Column, Kind, infer, within_present
 from preimage_counterfactual.groups import check_group, detect_groups
 from preimage_counterfactual.tables import Table, read_table
 
@@ -31,7 +31,8 @@ class TableSpace:
     Arguments:
         table: rows that say what values there are, and how columns go together.
         kinds: of columns by name: ``numeric``, ``integer``, ``ordinal``, ``categorical``, ``binary``.
-        levels: of ordinal, categorical and binary columns, in their order.
+        levels: of ordinal, categorical and binary columns, in their order; without it those that the column's type
+            declares, of which only those that occur are answered.
         ranges: ``(least, greatest)`` of numbers, None for no limit; of other columns a list of permitted levels.
         immutable: columns that no answer may change.
         change: ``both``, ``increase``, ``decrease`` or ``none``, by column.
@@ -327,6 +328,8 @@ def _declared(table: Table, position: int, declared: Mapping[str, Mapping[Any, A
     column = infer(name, values, levels, name in table.ordered or kind == "ordinal")
     if kind is not None and kind != column.kind:
         column = _as_kind(column, kind, values)
+    if name not in declared["levels"] and name in table.levels:
+        column = within_present(column, values)
     column = attrs.evolve(
         column,
         decimals=declared["decimals"].get(name),
