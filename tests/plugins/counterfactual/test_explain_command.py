@@ -68,6 +68,20 @@ def test_answers_written_as_a_table_are_decided_as_asked(files, tmp_path, capsys
     assert (files[1].predict(found[["age", "income", "savings"]]) == 1).all()
 
 
+def test_a_table_may_have_columns_named_as_those_of_the_answers(files, tmp_path):
+    """The file that --out writes has both, and the places of the rows under the name that is not the table's."""
+    folder, _ = files
+    table = pd.read_csv(folder / "loans.csv").rename(columns={"age": "row"})
+    table.to_csv(tmp_path / "loans.csv", index=False)
+    model = LogisticRegression(max_iter=2000).fit(table.drop(columns="granted"), table["granted"])
+    joblib.dump(model, tmp_path / "model.joblib")
+    given = ["explain", str(tmp_path / "loans.csv"), "--model", str(tmp_path / "model.joblib"), "--trust-model"]
+    assert main([*given, "--row", "7", "--immutable", "row", "--out", str(tmp_path / "answers.csv")]) == 0
+    frame = pd.read_csv(tmp_path / "answers.csv")
+    assert frame["counterfactual_row"].tolist() == [7]
+    assert frame["row"].tolist() == [table["row"][7]]
+
+
 def test_json_can_be_read_by_programs(files, capsys):
     """With the place of each row in the table."""
     assert run(files, "--row", "11", "--json") == 0

@@ -48,6 +48,20 @@ def test_a_frame_has_one_line_for_each_answer_in_the_tables_own_units(explained,
     assert (model.predict(frame[list(mixed_table()[0].columns)]) == frame["decision"]).all()
 
 
+def test_columns_of_the_table_keep_their_names_in_the_frame(mixed_table):
+    """What the frame says of answers gives way, and is told apart."""
+    table, _ = mixed_table(60)
+    table = table[["age", "income", "job"]].set_axis(["answer", "distance", "status"], axis=1)
+    explanation = CounterfactualExplainer(lambda rows: np.asarray(rows["distance"] > 30)).fit(table).explain(table[:4])
+    frame = explanation.to_frame()
+
+    said = ["row", "counterfactual_answer", "counterfactual_status", "reason", "counterfactual_distance", "decision"]
+    assert list(frame.columns) == [*said, *table.columns]
+    pd.testing.assert_frame_equal(frame[list(table.columns)], explanation.table(), check_dtype=False)
+    assert frame["counterfactual_status"].tolist() == ["found"] * 4
+    assert frame["counterfactual_distance"].tolist() == explanation.answers.distances[:, 0].tolist()
+
+
 def test_changes_say_what_moved_and_nothing_else(explained, task):
     """Undoing the listed changes gives the row back."""
     _, _, explanation = explained

@@ -294,7 +294,8 @@ def _json(explanation: Any, chosen: Sequence[int]) -> str:
 
 def _write(explanation: Any, chosen: Sequence[int], path: str) -> None:
     frame = explanation.to_frame()
-    frame["row"] = [chosen[place] for place in frame["row"]]
+    head = frame.columns[0]  # "row", unless the table has a column of that name
+    frame[head] = [chosen[place] for place in frame[head]]
     try:
         frame.to_csv(path, index=False)
     except OSError as error:
