@@ -358,6 +358,20 @@ def test_what_cannot_be_asked_is_said(explained, asked, said, mixed_table):
         explained[1].explain(mixed_table()[0].head(2), **asked)
 
 
+def test_no_row_is_nothing_to_explain(explained, mixed_table):
+    """Which is said, and not left to the model to stumble over."""
+    with pytest.raises(InputError, match="There is no row to explain"):
+        explained[1].explain(mixed_table()[0].head(0))
+
+
+def test_columns_that_the_explainer_does_not_know_are_left_out(explained, task):
+    """Such as the label, wherever it stands in the table."""
+    queries = task("mixed", "forest").queries.head(2)
+    more = explained[1].explain(queries.assign(granted=1)[["granted", *queries.columns[::-1]]])
+    pd.testing.assert_frame_equal(more.to_frame(), explained[1].explain(queries).to_frame())
+    pd.testing.assert_frame_equal(more.changes(), explained[1].explain(queries).changes())
+
+
 def test_rows_already_decided_as_wanted_say_so(explained, mixed_table):
     """Nothing is changed where nothing needs to be."""
     model, explainer, _ = explained

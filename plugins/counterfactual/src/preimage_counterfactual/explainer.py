@@ -16,7 +16,6 @@ from preimage_counterfactual.explanation import Explanation
 from preimage_counterfactual.rescue import completed, lost, picked, some_rows
 from preimage_counterfactual.search import search
 from preimage_counterfactual.space import TableSpace
-from preimage_counterfactual.tables import read_table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -140,7 +139,7 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
         """Return what would have been decided otherwise, for all rows at once.
 
         Arguments:
-            X: the rows, as a table or a single row of one.
+            X: the rows, as a table or a single row of one; columns that `fit` has not seen are left out.
             desired_class: a class, one for each row as a list, array or series, or ``"opposite"``: the nearest answer
                 of all classes but the one decided now.
             total_cfs: answers to each row, near to it and unlike each other.
@@ -179,7 +178,7 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
             desired, ranges = picked(desired_class, places), picked(permitted_range, places)
             answers = completed(answers, searched(optimizer, some_rows(X, places), desired, ranges, left), places)
             method = f"{method}, then {_FALLBACK}"
-        return Explanation(answers, self.distance_, read_table(X), method=method)
+        return Explanation(answers, self.distance_, self.space_.read(X), method=method)
 
     def _require_fitted(self) -> None:
         if not hasattr(self, "decision_"):

@@ -13,7 +13,7 @@ import torch
 from preimage.errors import InputError, UnknownNameError, nearest
 from preimage_counterfactual.columns import Change, Column, Kind, infer, within_present
 from preimage_counterfactual.groups import check_group, detect_groups
-from preimage_counterfactual.tables import Table, read_table
+from preimage_counterfactual.tables import Table, read_table, whole_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -175,6 +175,7 @@ class TableSpace:
         raw = np.zeros((len(given), self.width))
         for column, values, span in zip(self.columns, given.columns, self.spans, strict=True):
             numbers = column.numbers(values)
+            self._refuse_fractions(column.name, numbers)
             if column.scalar:
                 raw[:, span.start] = numbers
             else:
@@ -308,6 +309,18 @@ class TableSpace:
                     'space with missing="keep", where a missing cell stays missing.'
                 )
                 raise InputError(message)
+
+    def _refuse_fractions(self, name: Any, numbers: np.ndarray) -> None:
+        if not whole_numbers(self.table.types[self.places[name]]):
+            return
+        lost = np.isfinite(numbers) & (numbers != np.rint(numbers))
+        if lost.any():
+            row = int(lost.argmax())
+            message = (
+                f"Column {name!r} holds {numbers[row]} in row {row}, and it is of whole numbers in the table that the "
+                "space was made from: round it, or make the space from a table where the column is of floats."
+            )
+            raise InputError(message)
 
     def _check_names(self, names: Any, what: str) -> None:
         for name in names:

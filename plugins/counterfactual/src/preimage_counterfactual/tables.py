@@ -11,7 +11,7 @@ import numpy as np
 
 from preimage.errors import InputError
 
-__all__ = ["Table", "read_table"]
+__all__ = ["Table", "read_table", "whole_numbers"]
 
 
 @attrs.frozen(eq=False)
@@ -57,7 +57,7 @@ class Table:
     def _series(self, name: Any, column: np.ndarray, kind: Any) -> Any:
         if self.library.__name__ == "polars":
             cells = column.tolist() if column.dtype == object else column
-            return self.library.Series(str(name), cells, dtype=kind, nan_to_null=kind.is_integer())
+            return self.library.Series(str(name), cells, dtype=kind, nan_to_null=whole_numbers(kind))
         series = self.library.Series(column, name=name)
         return series if _lacks(column, kind) else series.astype(kind)
 
@@ -116,6 +116,16 @@ def _read_frame(table: Any) -> Table:
         types.append(native.dtype)
         columns.append(_array(series))
     return Table(tuple(frame.columns), tuple(columns), tuple(types), library, levels, frozenset(ordered))
+
+
+def whole_numbers(kind: Any) -> bool:
+    """Tell whether a column's type, of whichever library, has room for whole numbers alone.
+
+    >>> whole_numbers(np.dtype("int32")), whole_numbers(np.dtype("float32"))
+    (True, False)
+    """
+    polars = getattr(kind, "is_integer", None)
+    return bool(polars()) if polars is not None else getattr(kind, "kind", "") in ("i", "u")
 
 
 def _lacks(values: np.ndarray, kind: Any) -> bool:
