@@ -233,6 +233,7 @@ def test_margins_of_known_rows_are_those_of_the_queries(task):
     ("options", "message"),
     [
         ({"model": 3}, "int is no model that can be asked"),
+        ({"model": lambda table: ["granted"] * len(table)}, "no array of numbers .*: give an estimator instead"),
         ({"threshold": 1.5}, "threshold=1.5 is no probability"),
         ({"desired_range": (0, 1)}, "desired_range is for regressions"),
     ],

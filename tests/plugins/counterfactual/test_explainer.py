@@ -232,6 +232,13 @@ def test_the_same_state_gives_the_same_answers(explained, task):
     pd.testing.assert_frame_equal(again.to_frame(), explanation.to_frame())
 
 
+def test_without_a_state_there_are_answers_all_the_same(task, mixed_table):
+    """To each call its own."""
+    one = task("mixed", "forest")
+    explainer = CounterfactualExplainer(one.model, random_state=None).fit(mixed_table()[0])
+    assert explainer.explain(one.queries.head(2), total_cfs=2).found.all()
+
+
 def test_json_holds_everything_that_was_found(explained):
     """Each answer with its changes comes back from JSON."""
     explanation = explained[2]

@@ -341,6 +341,7 @@ def test_a_constant_column_may_not_change(mixed_table):
         (lambda t: TableSpace(t).encode(t.assign(age=30.7)), InputError, "holds 30.7 in row 0, and it is of whole"),
         (lambda t: TableSpace(pl.from_pandas(t)).encode(t.assign(age=30.7)), InputError, r"'age' holds 30\.7 in row 0"),
         (lambda t: TableSpace(t).around(t[:3], ranges=[{}]), InputError, "3 queries and 1 mappings of ranges"),
+        (lambda t: TableSpace(t.rename(columns={"age": "income"})), InputError, "Several columns .* have one name"),
         (lambda t: TableSpace(np.zeros((2, 2, 2))), InputError, r"shape \(2, 2, 2\): a table has rows and columns"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -50,7 +51,7 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
         classes: the names of the classes, where the model does not tell them.
         columns: of `TableSpace`, such as ``{"immutable": ["age"], "change": {"education": "increase"}}``.
         max_seconds: when the search for a batch of rows stops.
-        random_state: same state, same answers.
+        random_state: same state, same answers; None draws one for each call of `explain`.
 
     >>> from sklearn.datasets import load_breast_cancer
     >>> from sklearn.linear_model import LogisticRegression
@@ -79,7 +80,7 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
         classes: Sequence[Any] | None = None,
         columns: Mapping[str, Any] | None = None,
         max_seconds: float | None = None,
-        random_state: int = 0,
+        random_state: int | None = 0,
     ) -> None:
         self.model = model
         self.distance = distance
@@ -153,6 +154,7 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
         """
         self._require_fitted()
         desired_class = _as_list(desired_class)
+        seed = secrets.randbelow(2**31) if self.random_state is None else self.random_state
 
         def searched(optimizer: Any, table: Any, desired: Any, ranges: Any, seconds: float | None) -> Answers:
             return search(
@@ -166,7 +168,7 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
                 max_changed=max_changed,
                 count=total_cfs,
                 budget=None if seconds is None else Budget(max_seconds=seconds),
-                seed=self.random_state,
+                seed=seed,
             )
 
         answers = searched(self.optimizer_, X, desired_class, permitted_range, self.max_seconds)

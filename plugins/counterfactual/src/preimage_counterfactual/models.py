@@ -393,8 +393,19 @@ def _affine(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor] | None:
 
 
 def _as_scores(answer: Any) -> Tensor:
-    """Return an answer as ``(B, C)`` float64."""
-    found = answer if isinstance(answer, torch.Tensor) else torch.from_numpy(np.array(answer, dtype=np.float64))
+    """Return an answer as ``(B, C)`` float64.
+
+    Raises:
+        InputError: it does not hold numbers.
+    """
+    try:
+        found = answer if isinstance(answer, torch.Tensor) else torch.from_numpy(np.array(answer, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        message = (
+            f"The model answers what is no array of numbers ({error}): give an estimator instead of its predict, or a "
+            "function that answers probabilities."
+        )
+        raise InputError(message) from error
     found = found.double()
     return found[:, None] if found.ndim == 1 else found
 

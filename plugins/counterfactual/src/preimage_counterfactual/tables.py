@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import narwhals.stable.v2 as nw
 import numpy as np
+from narwhals.exceptions import DuplicateError
 
 from preimage.errors import InputError
 
@@ -101,6 +102,9 @@ def _read_frame(table: Any) -> Table:
         frame = nw.from_native(table, eager_only=True)
     except TypeError as error:
         message = f"{type(table).__name__} is no table that can be read ({error}): give a pandas or polars frame."
+        raise InputError(message) from error
+    except DuplicateError as error:
+        message = f"Several columns of the table have one name ({error}): rename all but one of them."
         raise InputError(message) from error
     library = nw.get_native_namespace(frame)
     levels: dict[Any, tuple[Any, ...]] = {}
