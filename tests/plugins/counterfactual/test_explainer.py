@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from types import SimpleNamespace
 
 import numpy as np
@@ -223,6 +224,15 @@ def test_a_clone_shares_the_model_and_knows_no_rows(explained, mixed_table):
     assert copy.model is model
     with pytest.raises(NotFittedError, match="call fit"):
         copy.explain(mixed_table()[0].head(1))
+
+
+def test_a_fitted_explainer_and_what_it_says_can_be_pickled(explained, task):
+    """If the model can: what comes back answers alike."""
+    _, explainer, explanation = explained
+    again, said = pickle.loads(pickle.dumps((explainer, explanation)))
+    queries = task("mixed", "forest").queries.head(8)
+    pd.testing.assert_frame_equal(said.to_frame(), explanation.to_frame())
+    pd.testing.assert_frame_equal(again.explain(queries, total_cfs=2).to_frame(), explanation.to_frame())
 
 
 def test_the_same_state_gives_the_same_answers(explained, task):

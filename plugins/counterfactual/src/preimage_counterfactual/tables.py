@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ class Table:
         names: of the columns; numbers from 0 for an array that names none.
         columns: the values of each, ``(B,)``.
         types: of each column as its library writes it; one for all columns of an array.
-        library: the module that makes series and frames; None for arrays.
+        library: the name of the module that makes series and frames, by which a table can be pickled; None for arrays.
         levels: what ordered and unordered categories each column declares, in their order.
         ordered: which of those are ordered.
     """
@@ -31,7 +32,7 @@ class Table:
     names: tuple[Any, ...]
     columns: tuple[np.ndarray, ...]
     types: tuple[Any, ...]
-    library: Any = None
+    library: str | None = None
     levels: Mapping[Any, tuple[Any, ...]] = attrs.field(factory=dict)
     ordered: frozenset[Any] = frozenset()
 
@@ -46,20 +47,21 @@ class Table:
         if self.library is None:
             kind = np.float64 if any(_lacks(*pair) for pair in zip(columns, self.types, strict=True)) else self.types[0]
             return np.stack([np.asarray(column, dtype=kind) for column in columns], axis=1)
-        if self.library.__name__ == "pandas" and all(kind == np.float64 for kind in self.types):
-            return self.library.DataFrame(np.stack(columns, axis=1), columns=list(self.names))
-        return self.library.DataFrame(
+        library = importlib.import_module(self.library)
+        if self.library == "pandas" and all(kind == np.float64 for kind in self.types):
+            return library.DataFrame(np.stack(columns, axis=1), columns=list(self.names))
+        return library.DataFrame(
             {
-                name: self._series(name, column, kind)
+                name: self._series(library, name, column, kind)
                 for name, column, kind in zip(self.names, columns, self.types, strict=True)
             }
         )
 
-    def _series(self, name: Any, column: np.ndarray, kind: Any) -> Any:
-        if self.library.__name__ == "polars":
+    def _series(self, library: Any, name: Any, column: np.ndarray, kind: Any) -> Any:
+        if self.library == "polars":
             cells = column.tolist() if column.dtype == object else column
-            return self.library.Series(str(name), cells, dtype=kind, nan_to_null=whole_numbers(kind))
-        series = self.library.Series(column, name=name)
+            return library.Series(str(name), cells, dtype=kind, nan_to_null=whole_numbers(kind))
+        series = library.Series(column, name=name)
         return series if _lacks(column, kind) else series.astype(kind)
 
 
@@ -106,7 +108,7 @@ def _read_frame(table: Any) -> Table:
     except DuplicateError as error:
         message = f"Several columns of the table have one name ({error}): rename all but one of them."
         raise InputError(message) from error
-    library = nw.get_native_namespace(frame)
+    library = nw.get_native_namespace(frame).__name__
     levels: dict[Any, tuple[Any, ...]] = {}
     ordered = set()
     columns, types = [], []
