@@ -191,7 +191,8 @@ def _deciding(model: Any, space: TableSpace, native: Any, labels: tuple[Any, ...
         return np.array([places[label] for label in said])
 
     def votes(table: Any) -> np.ndarray:
-        return np.eye(len(labels))[predicted(table)]
+        one_hot: np.ndarray = np.eye(len(labels))[predicted(table)]
+        return one_hot
 
     rows, said = _trials(space, lambda rows: torch.from_numpy(predicted(native(space.decode(rows)))))
     table = native(space.decode(rows))

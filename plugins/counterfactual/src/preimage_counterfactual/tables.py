@@ -106,7 +106,8 @@ def _read_frame(table: Any) -> Table:
         message = f"{type(table).__name__} is no table that can be read ({error}): give a pandas or polars frame."
         raise InputError(message) from error
     except DuplicateError as error:
-        message = f"Several columns of the table have one name ({error}): rename all but one of them."
+        said = " ".join(str(error).split())
+        message = f"Several columns of the table have one name ({said}): rename all but one of them."
         raise InputError(message) from error
     library = nw.get_native_namespace(frame).__name__
     levels: dict[Any, tuple[Any, ...]] = {}
