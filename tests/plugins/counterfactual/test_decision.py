@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_iris
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.linear_model import LinearRegression, RidgeClassifier
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier, SGDClassifier
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neural_network import MLPRegressor
 from sklearn.svm import SVC
 
@@ -81,6 +85,58 @@ def test_what_cannot_be_followed_is_a_black_box(task, wine):
     assert decision.view.smooth is None
     assert decision.view.form == "logits"
     assert (decision.known_scores.argmax(dim=1).numpy() == model.predict(rows)).all()
+
+
+def moved(threshold):
+    return FixedThresholdClassifier(LogisticRegression(), threshold=threshold, response_method="predict_proba")
+
+
+def searched(**options):
+    return GridSearchCV(SVC(random_state=0, **options), {"C": [1.0]}, cv=3)
+
+
+@pytest.mark.filterwarnings("ignore:.*`probability`.*:FutureWarning")
+@pytest.mark.parametrize(
+    ("model", "kinds", "noise", "form"),
+    [
+        (searched(probability=True), 3, 0.5, "logits"),
+        (searched(probability=True), 2, 0.0, "logits"),
+        (moved(0.8), 2, 0.0, "logits"),
+        (moved(0.5), 2, 0.5, "probabilities"),
+        (OneVsRestClassifier(SVC(probability=True, random_state=0)), 3, 0.5, "logits"),
+        (SGDClassifier(loss="modified_huber", random_state=0), 3, 0.5, "logits"),
+        (SVC(decision_function_shape="ovo"), 3, 0.5, "logits"),
+        (SVC(decision_function_shape="ovo"), 4, 0.5, "logits"),
+        (RandomForestClassifier(20, random_state=0), 3, 0.5, "probabilities"),
+    ],
+)
+def test_what_a_classifier_predicts_is_what_it_decides(model, kinds, noise, form):
+    """Whatever its probabilities or scores say; rows between known ones, where answers lie, tell it, too."""
+    rows, labels = load_iris(return_X_y=True)
+    rng = np.random.default_rng(0)
+    rows = rows + noise * rng.normal(size=rows.shape)
+    labels = np.where(rng.random(150) < 0.2, 3, labels) if kinds == 4 else np.minimum(labels, kinds - 1)
+    model.fit(rows, labels)
+    decision = Decision(model, TableSpace(rows))
+    pairs = rows[rng.integers(150, size=(2, 2000))]
+    between = pairs[0] + rng.random((2000, 1)) * (pairs[1] - pairs[0])
+
+    assert (decision.view.scores(between).argmax(dim=1).numpy() == model.predict(between)).all()
+    assert decision.view.form == form
+    if form == "logits":
+        with pytest.raises(InputError, match="threshold=0.7 is a probability, and the model does not decide by"):
+            Decision(model, TableSpace(rows), threshold=0.7)
+
+
+@pytest.mark.parametrize(
+    ("model", "options"), [(RandomForestClassifier(5), {}), (LinearRegression(), {"desired_range": (0, 1)})]
+)
+def test_a_model_of_several_things_decides_none_of_them(wine, model, options):
+    """Neither the first of its targets nor all of them can be meant."""
+    rows = wine.space.decode(wine.space.data)
+    model.fit(rows, np.stack([rows[:, 0] > 13, rows[:, 1] > 2], axis=1).astype(int))
+    with pytest.raises(InputError, match="answers several things of each row"):
+        Decision(model, wine.space, **options)
 
 
 @pytest.mark.parametrize("inputs", ["raw", "encoded"])
@@ -177,6 +233,7 @@ def test_margins_of_known_rows_are_those_of_the_queries(task):
     ("options", "message"),
     [
         ({"model": 3}, "int is no model that can be asked"),
+        ({"model": lambda table: ["granted"] * len(table)}, "no array of numbers .*: give an estimator instead"),
         ({"threshold": 1.5}, "threshold=1.5 is no probability"),
         ({"desired_range": (0, 1)}, "desired_range is for regressions"),
     ],

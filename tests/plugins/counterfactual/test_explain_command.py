@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import joblib
 import pandas as pd
 import pytest
+from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression
 
 from preimage.cli import main
@@ -68,6 +70,20 @@ def test_answers_written_as_a_table_are_decided_as_asked(files, tmp_path, capsys
     assert (files[1].predict(found[["age", "income", "savings"]]) == 1).all()
 
 
+def test_a_table_may_have_columns_named_as_those_of_the_answers(files, tmp_path):
+    """The file that --out writes has both, and the places of the rows under the name that is not the table's."""
+    folder, _ = files
+    table = pd.read_csv(folder / "loans.csv").rename(columns={"age": "row"})
+    table.to_csv(tmp_path / "loans.csv", index=False)
+    model = LogisticRegression(max_iter=2000).fit(table.drop(columns="granted"), table["granted"])
+    joblib.dump(model, tmp_path / "model.joblib")
+    given = ["explain", str(tmp_path / "loans.csv"), "--model", str(tmp_path / "model.joblib"), "--trust-model"]
+    assert main([*given, "--row", "7", "--immutable", "row", "--out", str(tmp_path / "answers.csv")]) == 0
+    frame = pd.read_csv(tmp_path / "answers.csv")
+    assert frame["counterfactual_row"].tolist() == [7]
+    assert frame["row"].tolist() == [table["row"][7]]
+
+
 def test_json_can_be_read_by_programs(files, capsys):
     """With the place of each row in the table."""
     assert run(files, "--row", "11", "--json") == 0
@@ -112,12 +128,57 @@ def test_a_skops_file_is_opened_without_where_skops_vouches_for_it(files, tmp_pa
     assert "skops does not vouch for" in capsys.readouterr().err
 
 
+def test_a_skops_file_that_is_none_is_said_to_be_none(files, tmp_path, capsys):
+    """It is no archive at all."""
+    pytest.importorskip("skops.io")
+    (tmp_path / "broken.skops").write_text("nothing")
+    assert main(["explain", str(files[0] / "loans.csv"), "--model", str(tmp_path / "broken.skops"), "--row", "0"]) == 2
+    assert "cannot be read as a skops file (BadZipFile" in capsys.readouterr().err
+
+
+def test_a_module_of_the_working_directory_holds_a_model(files, tmp_path, monkeypatch, capsys):
+    """Whichever way the program was started; the path is left as it was."""
+    folder, _ = files
+    (tmp_path / "lending.py").write_text(f"import joblib\n\nmodel = joblib.load({str(folder / 'model.joblib')!r})\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "lending", raising=False)
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if one])
+    before = list(sys.path)
+    assert main(["explain", str(folder / "loans.csv"), "--model", "lending:model", "--row", "3"]) == 0
+    assert "row 3, decided" in capsys.readouterr().out
+    assert sys.path == before
+
+
+def test_regressions_and_gaps_are_explained_too(tmp_path, capsys, mixed_table):
+    """A value between two, of rows of which some miss a cell."""
+    table = mixed_table(200)[0][["age", "income", "savings"]]
+    table.loc[table.index[::7], "age"] = None
+    model = HistGradientBoostingRegressor(max_iter=20, random_state=0).fit(table[["age", "income"]], table["savings"])
+    joblib.dump(model, tmp_path / "model.joblib")
+    table.to_csv(tmp_path / "table.csv", index=False)
+    given = ["explain", str(tmp_path / "table.csv"), "--model", str(tmp_path / "model.joblib"), "--trust-model"]
+    asked = [*given, "--row", "0", "--row", "1", "--desired-range", "30:", "--out", str(tmp_path / "answers.csv")]
+    assert main(asked) == 2
+    assert "'age' misses" in capsys.readouterr().err
+    assert main([*asked, "--missing", "keep"]) == 0
+    answers = pd.read_csv(tmp_path / "answers.csv")
+    assert (answers["decision"] >= 30).all()
+    assert answers["age"].isna().tolist() == [True, False]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--row", "999"], "has the rows 0 to 299, and --row asks for 999"),
         (["--row", "0", "--target", "maybe"], "knows no class 'maybe'"),
-        (["--row", "0", "--range", "income=low"], "gives no bounds"),
+        (
+            ["--row", "0", "--range", "income=low"],
+            "--range income=low gives no bounds: write, for",
+        ),
+        (
+            ["--row", "0", "--desired-range", "5"],
+            "gives no bounds: write, for example, --desired-range 5:8",
+        ),
         (["--row", "0", "--drop", "height"], "has no column 'height' to drop"),
         ([], "--row"),
     ],

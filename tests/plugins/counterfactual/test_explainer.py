@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import pickle
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from preimage.errors import InputError, UnknownNameError
 from preimage_counterfactual import CounterfactualExplainer, Explanation
@@ -43,6 +47,20 @@ def test_a_frame_has_one_line_for_each_answer_in_the_tables_own_units(explained,
     frame = explanation.to_frame()
     assert (frame["status"] == "found").all()
     assert (model.predict(frame[list(mixed_table()[0].columns)]) == frame["decision"]).all()
+
+
+def test_columns_of_the_table_keep_their_names_in_the_frame(mixed_table):
+    """What the frame says of answers gives way, and is told apart."""
+    table, _ = mixed_table(60)
+    table = table[["age", "income", "job"]].set_axis(["answer", "distance", "status"], axis=1)
+    explanation = CounterfactualExplainer(lambda rows: np.asarray(rows["distance"] > 30)).fit(table).explain(table[:4])
+    frame = explanation.to_frame()
+
+    said = ["row", "counterfactual_answer", "counterfactual_status", "reason", "counterfactual_distance", "decision"]
+    assert list(frame.columns) == [*said, *table.columns]
+    pd.testing.assert_frame_equal(frame[list(table.columns)], explanation.table(), check_dtype=False)
+    assert frame["counterfactual_status"].tolist() == ["found"] * 4
+    assert frame["counterfactual_distance"].tolist() == explanation.answers.distances[:, 0].tolist()
 
 
 def test_changes_say_what_moved_and_nothing_else(explained, task):
@@ -128,6 +146,17 @@ def test_what_follows_is_not_said_to_change_alone(task, mixed_table):
     assert not any("1 smaller changes" in line for lines in said for line in lines)
 
 
+@pytest.mark.parametrize("given", [np.array, pd.Series, pl.Series, tuple], ids=["numpy", "pandas", "polars", "tuple"])
+def test_desired_classes_may_be_whatever_holds_one_for_each_row(explained, task, given):
+    """As a model predicts them, or as a column of a frame."""
+    _, explainer, _ = explained
+    queries = task("mixed", "forest").queries.head(4)
+    wanted = [1, 0, 1, 0]
+    frames = [explainer.explain(queries, desired_class=desired).to_frame() for desired in (given(wanted), wanted)]
+    pd.testing.assert_frame_equal(*frames)
+    assert explainer.explain(queries, desired_class=np.int64(1))[0].status in ("found", "already")
+
+
 class FindsNothing:
     """A search that asks the model about nothing."""
 
@@ -197,11 +226,27 @@ def test_a_clone_shares_the_model_and_knows_no_rows(explained, mixed_table):
         copy.explain(mixed_table()[0].head(1))
 
 
+def test_a_fitted_explainer_and_what_it_says_can_be_pickled(explained, task):
+    """If the model can: what comes back answers alike."""
+    _, explainer, explanation = explained
+    again, said = pickle.loads(pickle.dumps((explainer, explanation)))
+    queries = task("mixed", "forest").queries.head(8)
+    pd.testing.assert_frame_equal(said.to_frame(), explanation.to_frame())
+    pd.testing.assert_frame_equal(again.explain(queries, total_cfs=2).to_frame(), explanation.to_frame())
+
+
 def test_the_same_state_gives_the_same_answers(explained, task):
     """Answers are repeatable to the last bit."""
     _, explainer, explanation = explained
     again = explainer.explain(task("mixed", "forest").queries.head(8), total_cfs=2)
     pd.testing.assert_frame_equal(again.to_frame(), explanation.to_frame())
+
+
+def test_without_a_state_there_are_answers_all_the_same(task, mixed_table):
+    """To each call its own."""
+    one = task("mixed", "forest")
+    explainer = CounterfactualExplainer(one.model, random_state=None).fit(mixed_table()[0])
+    assert explainer.explain(one.queries.head(2), total_cfs=2).found.all()
 
 
 def test_json_holds_everything_that_was_found(explained):
@@ -211,6 +256,17 @@ def test_json_holds_everything_that_was_found(explained):
     assert [len(row["counterfactuals"]) for row in rows] == [len(one.counterfactuals) for one in explanation]
     first = explanation[0].counterfactuals[0]
     assert rows[0]["counterfactuals"][0]["distance"] == first.distance
+
+
+def test_json_says_null_of_missing_cells(mixed_table):
+    """Which every program reads, unlike NaN."""
+    table, _ = mixed_table(60)
+    table = table[["age", "income"]].astype({"age": float})
+    table.loc[0, "age"] = np.nan
+    explainer = CounterfactualExplainer(lambda rows: np.asarray(rows["income"] > 30), columns={"missing": "keep"})
+    told = json.loads(explainer.fit(table).explain(table.head(2)).to_json(), parse_constant=pytest.fail)
+    assert told["rows"][0]["row"]["age"] is None
+    assert told["rows"][0]["counterfactuals"][0]["row"]["age"] is None
 
 
 def test_a_plot_has_a_bar_for_each_change(explained):
@@ -253,6 +309,42 @@ def test_arrays_are_as_wide_as_what_the_model_was_fitted_to():
         CounterfactualExplainer(model).fit(rows[:, :2])
 
 
+class Ratio(TransformerMixin, BaseEstimator):
+    """A transformer as people write it, which reads columns by name and does not say which it was fitted to."""
+
+    def __init__(self, counts=False):
+        self.counts = counts
+
+    def fit(self, X, y=None):  # noqa: N803
+        if self.counts:
+            self.n_features_in_ = X.shape[1]
+        return self
+
+    def transform(self, X):  # noqa: N803
+        return np.stack([X["income"] / (1 + X["age"]), X["savings"]], axis=1)
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
+@pytest.mark.parametrize("counts", [False, True])
+def test_a_pipeline_that_reads_columns_by_name_is_given_a_frame(mixed_table, counts):
+    """Also where its first step does not tell the names."""
+    table, granted = mixed_table(300)
+    table = table[["age", "income", "savings"]]
+    model = make_pipeline(Ratio(counts), RandomForestClassifier(5, random_state=0)).fit(table, granted)
+    explanation = CounterfactualExplainer(model).fit(table).explain(table.head(3))
+    assert (model.predict(explanation.table()) != model.predict(table.head(3))).all()
+
+
+def test_a_frame_that_a_model_cannot_read_is_said_when_fitting(mixed_table):
+    """With what the model has to say of it."""
+    table, granted = mixed_table(60)
+    model = make_pipeline(Ratio(), LogisticRegression()).fit(table, granted)
+    with pytest.raises(InputError, match="neither from a frame nor from an array of its numbers .KeyError: 'income'"):
+        CounterfactualExplainer(model).fit(table[["age", "savings"]])
+
+
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
@@ -281,6 +373,20 @@ def test_what_cannot_be_asked_is_said(explained, asked, said, mixed_table):
     """Each with the value that is wrong."""
     with pytest.raises((InputError, UnknownNameError), match=said):
         explained[1].explain(mixed_table()[0].head(2), **asked)
+
+
+def test_no_row_is_nothing_to_explain(explained, mixed_table):
+    """Which is said, and not left to the model to stumble over."""
+    with pytest.raises(InputError, match="There is no row to explain"):
+        explained[1].explain(mixed_table()[0].head(0))
+
+
+def test_columns_that_the_explainer_does_not_know_are_left_out(explained, task):
+    """Such as the label, wherever it stands in the table."""
+    queries = task("mixed", "forest").queries.head(2)
+    more = explained[1].explain(queries.assign(granted=1)[["granted", *queries.columns[::-1]]])
+    pd.testing.assert_frame_equal(more.to_frame(), explained[1].explain(queries).to_frame())
+    pd.testing.assert_frame_equal(more.changes(), explained[1].explain(queries).changes())
 
 
 def test_rows_already_decided_as_wanted_say_so(explained, mixed_table):

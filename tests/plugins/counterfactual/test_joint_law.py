@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from preimage_counterfactual.distances import Joint, JointConfig, Mahalanobis, MahalanobisConfig
+from preimage_counterfactual.distances import Joint, JointConfig, Mahalanobis, MahalanobisConfig, stickiness
 
 
 @pytest.fixture
@@ -244,6 +244,18 @@ def test_default_correlation_is_the_label_s_part_of_the_way_to_unlike_neighbours
     assert fitted(data, labels).r == pytest.approx(1 - np.mean(parts) / 8, abs=1e-9)
     assert fitted(data).r == 0.9
     assert fitted(data, labels, classes="shared").r == 0.5
+
+
+def test_default_correlation_is_the_same_however_few_distances_are_held_at_a_time(data, monkeypatch):
+    """Of a large table not all distances from the rows that are asked are in memory at once."""
+    labels = (data[:, 0] > data[:, 0].median()).long()
+    at_once = fitted(data, labels).r
+    held = []
+    monkeypatch.setattr(torch, "cdist", lambda *rows, cdist=torch.cdist: held.append(cdist(*rows)) or held[-1])
+    monkeypatch.setattr(stickiness, "_PAIRS", 7 * len(data))
+
+    assert fitted(data, labels).r == pytest.approx(at_once, abs=1e-12)
+    assert max(distances.numel() for distances in held) == 7 * len(data)
 
 
 def test_default_correlation_lets_a_row_keep_what_its_label_says_nothing_about():

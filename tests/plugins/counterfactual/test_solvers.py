@@ -157,6 +157,16 @@ def test_the_simplex_is_met_where_it_is_nearest():
         np.testing.assert_allclose(found[row].numpy(), solved.x, atol=1e-6)
 
 
+def test_what_sums_to_one_is_nearest_to_itself():
+    """To the last digit, and without a search, whatever the other rows of the batch are."""
+    points = torch.cat([torch.eye(4).double(), draw(3, 4), torch.tensor([[0.1, 0.2, 0.3, 0.4]], dtype=torch.float64)])
+    lower, upper = torch.zeros(8, 4).double(), torch.ones(8, 4).double()
+    found = nearest_in_simplex(points, lower, upper)
+    own = [0, 1, 2, 3, 7]
+    assert torch.equal(found[own], points[own])
+    torch.testing.assert_close(found.sum(dim=1), torch.ones(8).double())
+
+
 def test_diverse_answers_are_the_greedy_determinant():
     """The first is the nearest; each next one makes the determinant of the kernel, as it is defined, largest."""
     rows, distances = draw(1, 7, 3), draw(1, 7, seed=1).abs()

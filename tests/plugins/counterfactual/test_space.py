@@ -149,6 +149,38 @@ def test_each_query_may_have_ranges_of_its_own(mixed_table):
     assert reach.lower[0, place] == reach.reference[0, place]
 
 
+def test_a_range_stays_within_the_ranges_that_were_declared(mixed_table):
+    """Of numbers, levels in order and levels without; bounds that are only read off the table are passed."""
+    table, _ = mixed_table()
+    declared = {"income": (10, 40), "job": ["clerk", "nurse"], "education": ["college", "degree"]}
+    space = TableSpace(table, ranges=declared)
+    asked = {"income": (30, 90), "job": ["nurse", "trader"], "education": ["school", "college"], "savings": (-500, 500)}
+    query = table[(table.income < 40) & (table.job == "clerk") & (table.education == "college")].head(1)
+    reach = space.around(query, ranges=asked)
+    bounds = {
+        name: (reach.raw_lower[0, space.spans[space.places[name]]], reach.raw_upper[0, space.spans[space.places[name]]])
+        for name in asked
+    }
+
+    assert bounds["income"][1].tolist() == [40]
+    assert bounds["savings"] == (torch.tensor([-500.0]), torch.tensor([500.0]))
+    assert bounds["education"] == (torch.tensor([1.0]), torch.tensor([1.0]))
+    assert bounds["job"][1].tolist() == [1, 1, 0]
+
+
+def test_the_bounds_of_a_range_are_values_that_can_be_written_down(mixed_table):
+    """Whole numbers between 18.5 and 40.5 begin at 19 and end at 40; so do amounts with one digit at theirs."""
+    table, _ = mixed_table()
+    space = TableSpace(table, decimals={"income": 1})
+    ranges = {"age": (18.5, 40.5), "income": (-7.25, 90.99)}
+    reach = space.around(table[table.age.between(25, 35)].head(4), ranges=ranges)
+    run = torch.arange(4)
+    for bound, age, income in ((reach.lower, 19, -7.2), (reach.upper, 40, 90.9)):
+        answers = reach.rows(reach.round(bound, run), run)
+        assert answers.age.tolist() == [age] * 4
+        assert answers.income.tolist() == pytest.approx([income] * 4)
+
+
 def test_only_what_may_vary_is_free(mixed_table):
     """`vary` names the columns that may change; a column of a group frees the whole group."""
     table, _ = mixed_table()
@@ -199,6 +231,45 @@ def test_missing_values_are_refused_or_stay_missing(mixed_table):
     assert back.job[4] is None or back.job.isna()[4]
 
 
+@pytest.mark.parametrize("kind", ["Int64", "Float64", "string", "boolean", "category"])
+def test_gaps_of_nullable_columns_are_gaps(mixed_table, kind):
+    """Whatever pandas writes for them; refused or kept, and written as they were."""
+    table, _ = mixed_table(60)
+    name = {"Int64": "age", "Float64": "income", "string": "job", "boolean": "married", "category": "sex"}[kind]
+    table[name] = table[name].astype(object).where(table.index != 3, None).astype(kind)
+    with pytest.raises(InputError, match=f"{name!r} misses 1 of 60 values"):
+        TableSpace(table)
+    space = TableSpace(table, missing="keep")
+    pd.testing.assert_frame_equal(space.decode(space.encode(table[4:])), table[4:].reset_index(drop=True))
+    reach = space.around(table[:4])
+    run = torch.arange(4)
+    pd.testing.assert_frame_equal(reach.rows(reach.round(reach.reference, run), run), table[:4])
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "numpy"])
+def test_a_gap_stays_one_where_the_table_had_none(mixed_table, library):
+    """A whole number or a truth value has no room for it in its type; a category has no level for it."""
+    table, _ = mixed_table(60)
+    table = table[["age", "married", "income", "job"]]
+    query = table.head(2).astype({"age": float, "married": object})
+    query.iloc[0, :2] = np.nan, None
+    if library == "polars":
+        table, query = pl.from_pandas(table), pl.from_pandas(query, nan_to_null=True)
+    elif library == "numpy":
+        table, query = table[["age"]].to_numpy(), query[["age"]].to_numpy()
+    reach = TableSpace(table, missing="keep").around(query)
+    rows, run = wild(reach)
+    answers = reach.rows(reach.round(rows, run), run)
+    answers = answers.to_pandas() if library == "polars" else pd.DataFrame(answers)
+
+    assert answers.iloc[:, 0].isna().tolist() == [query == 0 for query in run.tolist()]
+    if library != "numpy":
+        assert answers.iloc[:, 1].isna().tolist() == [query == 0 for query in run.tolist()]
+    if library == "pandas":
+        with pytest.raises(InputError, match="'job' holds None in row 1, and its levels are"):
+            TableSpace(table, missing="keep").around(query.assign(job=["clerk", None]))
+
+
 def test_groups_are_found_by_name_and_sum(mixed_table):
     """0/1 columns of one name that do not sum to one are no group."""
     table, _ = mixed_table()
@@ -207,6 +278,29 @@ def test_groups_are_found_by_name_and_sum(mixed_table):
     assert len(TableSpace(table).groups) == 1
     with pytest.raises(InputError, match="In row 0, .* in a one-hot group exactly one is"):
         TableSpace(table, one_hot=[["region_north", "region_south", "region_west"]])
+
+
+def test_levels_that_do_not_occur_are_not_answered_unless_they_are_declared(mixed_table):
+    """A type may list what no row is, and what a model has never seen; a row that is so can be read all the same."""
+    table, _ = mixed_table()
+    table = table.assign(
+        job=pd.Categorical(table.job, ["clerk", "farmer", "nurse", "trader"]),
+        education=table.education.cat.add_categories("doctorate"),
+    )
+    space = TableSpace(table)
+    query = table.head(4).assign(job=pd.Categorical(["farmer"] * 4, table.job.cat.categories))
+    answers = {}
+    for limits in ({}, {"job": ["farmer", "clerk"], "education": ["school", "doctorate"]}):
+        reach = space.around(table.head(4), ranges=limits)
+        rows, run = wild(reach, times=50)
+        found = reach.rows(reach.round(rows, run), run)
+        answers[bool(limits)] = set(found.job), set(found.education)
+
+    assert answers[False] == ({"clerk", "nurse", "trader"}, {"school", "college", "degree"})
+    assert "farmer" in answers[True][0]
+    assert "doctorate" in answers[True][1]
+    assert space.decode(space.encode(query)).job.tolist() == ["farmer"] * 4
+    assert TableSpace(table, levels={"job": ["clerk", "farmer", "nurse", "trader"]}).column("job").permitted is None
 
 
 def test_a_constant_column_may_not_change(mixed_table):
@@ -223,6 +317,20 @@ def test_a_constant_column_may_not_change(mixed_table):
         (lambda t: TableSpace(t, immutable=["agee"]), UnknownNameError, "no column 'agee', .* Did you mean 'age'"),
         (lambda t: TableSpace(t, ranges={"income": (5, 1)}), InputError, "5.0 to 1.0, which holds nothing"),
         (lambda t: TableSpace(t, ranges={"job": ["pilot"]}), InputError, r"\['pilot'\], and its levels are \['clerk'"),
+        (lambda t: TableSpace(t, ranges={"income": [30]}), InputError, r"is \[30\]: give two numbers, \(least"),
+        (lambda t: TableSpace(t, ranges={"income": 30}), InputError, r"is 30: give two numbers, \(least, greatest\)"),
+        (lambda t: TableSpace(t, ranges={"job": 30}), InputError, r"is 30, and its levels are \['clerk'"),
+        (lambda t: TableSpace(t, ranges={"age": (30.2, 30.8)}), InputError, "holds no value that it can have: widen"),
+        (
+            lambda t: TableSpace(t, ranges={"age": (20, 30)}).around(t, ranges={"age": (31, 60)}),
+            InputError,
+            "31.0 to 60.0, which holds no value that it can have within the 20.0 to 30.0 that it was declared",
+        ),
+        (
+            lambda t: TableSpace(t, ranges={"job": ["clerk"]}).around(t, ranges={"job": ["nurse"]}),
+            InputError,
+            r"\['nurse'\], and it was declared to have none of these",
+        ),
         (lambda t: TableSpace(t, change={"job": "increase"}), InputError, "no order to increase in"),
         (lambda t: TableSpace(t, follows={"job": ["age"]}), InputError, "followers are numbers"),
         (lambda t: TableSpace(t, kinds={"age": "binary"}), InputError, "declared binary and has 46 values"),
@@ -230,7 +338,10 @@ def test_a_constant_column_may_not_change(mixed_table):
         (lambda t: TableSpace(t.assign(age=np.nan), missing="keep"), InputError, "nothing but missing values"),
         (lambda t: TableSpace(t).encode(t.drop(columns="age")), InputError, "no column 'age', and the space"),
         (lambda t: TableSpace(t).encode(t.assign(job="pilot")), InputError, "holds 'pilot' in row 0, and its levels"),
+        (lambda t: TableSpace(t).encode(t.assign(age=30.7)), InputError, "holds 30.7 in row 0, and it is of whole"),
+        (lambda t: TableSpace(pl.from_pandas(t)).encode(t.assign(age=30.7)), InputError, r"'age' holds 30\.7 in row 0"),
         (lambda t: TableSpace(t).around(t[:3], ranges=[{}]), InputError, "3 queries and 1 mappings of ranges"),
+        (lambda t: TableSpace(t.rename(columns={"age": "income"})), InputError, "Several columns .* have one name"),
         (lambda t: TableSpace(np.zeros((2, 2, 2))), InputError, r"shape \(2, 2, 2\): a table has rows and columns"),
     ],
 )

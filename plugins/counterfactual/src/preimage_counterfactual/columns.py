@@ -9,7 +9,7 @@ import numpy as np
 
 from preimage.errors import InputError
 
-__all__ = ["Change", "Column", "Kind", "infer"]
+__all__ = ["Change", "Column", "Kind", "infer", "within_present"]
 
 Kind = Literal["numeric", "integer", "ordinal", "categorical", "binary"]
 Change = Literal["both", "increase", "decrease", "none"]
@@ -37,6 +37,8 @@ class Column:
     """The values of a column that is no number; for an ordinal one in their order."""
     permitted: tuple[Any, ...] | None = None
     """The levels that a categorical column may be changed to; all of them without it."""
+    bounded: bool = False
+    """Whether these bounds were declared, and not only read off a table."""
     change: Change = attrs.field(default="both", validator=attrs.validators.in_(get_args(Change)))
     """Which way it may move."""
     follows: tuple[Any, ...] = ()
@@ -58,8 +60,18 @@ class Column:
             return 0.0 if self.decimals is None else 10.0**-self.decimals
         return 1.0
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the greatest of the values within its limits that can be written down."""
+        if not self.grid:
+            return self.lower, self.upper
+        steps = np.ceil(self.lower / self.grid - 1e-9), np.floor(self.upper / self.grid + 1e-9)
+        return float(steps[0] * self.grid), float(steps[1] * self.grid)
+
     def numbers(self, values: np.ndarray) -> np.ndarray:
         """Return values as numbers, ``(B,)`` float64: of a column with levels the place of each, NaN where missing.
+
+        Missing is a level of its own in a categorical column, which has no number for it otherwise.
 
         Raises:
             InputError: a value is no number, or no level of the column.
@@ -77,8 +89,9 @@ class Column:
         numbers = np.empty(len(values))
         for row, value in enumerate(values.tolist()):
             missing = value is None or value != value
-            place = places.get(_MISSING if missing else value)
-            if place is None and not missing:
+            value = _MISSING if missing else value
+            place = places.get(value)
+            if place is None and not (missing and self.scalar):
                 message = (
                     f"Column {self.name!r} holds {value!r} in row {row}, and its levels are "
                     f"{', '.join(map(repr, self.levels[:12]))}{', …' * (len(self.levels) > 12)}: fit the space on a "
@@ -143,6 +156,22 @@ def infer(name: Any, values: np.ndarray, levels: tuple[Any, ...] = (), ordered: 
         return Column(name=name, kind="binary", levels=pair, lower=0, upper=1, change=change, single=single)
     kind: Kind = "integer" if whole else "numeric"
     return Column(name=name, kind=kind, lower=finite.min(), upper=finite.max(), change=change, single=single)
+
+
+def within_present(column: Column, values: np.ndarray) -> Column:
+    """Return a column that may be changed to levels that occur; where they have an order, to all between two that do.
+
+    A type may declare more, which a model has not seen either. They remain levels of the column.
+    """
+    if not column.levels:
+        return column
+    numbers = column.numbers(values)
+    places = np.unique(numbers[~np.isnan(numbers)]).astype(int).tolist()
+    if column.scalar:
+        return attrs.evolve(column, lower=places[0], upper=places[-1])
+    if len(places) == len(column.levels):
+        return column
+    return attrs.evolve(column, permitted=tuple(column.levels[place] for place in places))
 
 
 def _example(values: np.ndarray) -> Any:

@@ -22,6 +22,8 @@ _OF_TABLES: dict[str, Any] = {
     "immutable": [],
     "vary": None,
     "range": [],
+    "desired_range": None,
+    "missing": "refuse",
     "count": 1,
     "max_changed": None,
     "report": None,
@@ -79,6 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="what shall be decided (default: opposite); for prompts what the pictures shall show, described",
     )
     parser.add_argument(
+        "--desired-range", metavar="LOW:HIGH", help="between what a regression shall lie, instead of --target"
+    )
+    parser.add_argument(
         "--drop",
         action="append",
         default=[],
@@ -90,6 +95,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--vary", action="append", metavar="COLUMN", help="a column that may change; only these, where given"
     )
     parser.add_argument("--range", action="append", default=[], metavar="COLUMN=LOW:HIGH", help="bounds of a number")
+    parser.add_argument(
+        "--missing",
+        choices=["refuse", "keep"],
+        default="refuse",
+        help="whether cells may be missing, which then stay so (default: refuse)",
+    )
     parser.add_argument(
         "--distance", metavar="NAME", help="which distance (default: joint; of texts: edit-distance, in words)"
     )
@@ -177,7 +188,8 @@ def _explain(arguments: argparse.Namespace) -> int:
         distance=arguments.distance or "joint",
         method=arguments.method or "auto",
         method_options=dict(named_value(text, "-o", "rounds=20") for text in arguments.option),
-        columns={"immutable": arguments.immutable},
+        desired_range=arguments.desired_range and _two(arguments.desired_range, "--desired-range ", "5:8"),
+        columns={"immutable": arguments.immutable, "missing": arguments.missing},
         random_state=arguments.seed,
     ).fit(table)
     explanation = explainer.explain(
@@ -241,13 +253,21 @@ def _read_by(model: Any, table: Any) -> Any:
 
 def _bounds(text: str) -> tuple[str, tuple[float | None, float | None]]:
     name, value = named_value(text, "--range", "age=18:65")
-    low, colon, high = value.partition(":")
+    return name, _two(value, f"--range {name}=", "18:65")
+
+
+def _two(text: str, before: str, example: str) -> tuple[float | None, float | None]:
+    """Return the two numbers of LOW:HIGH, None where one is left out."""
+    low, colon, high = text.partition(":")
     try:
         if not colon:
             raise ValueError
-        return name, (float(low) if low else None, float(high) if high else None)
+        return (float(low) if low else None, float(high) if high else None)
     except ValueError:
-        message = f"--range {text} gives no bounds: write, for example, --range age=18:65 or --range age=18:."
+        message = (
+            f"{before}{text} gives no bounds: write, for example, {before}{example}, without the one of the two that "
+            "there is not."
+        )
         raise UsageError(message) from None
 
 
@@ -260,7 +280,7 @@ def _lines(explanation: Any, chosen: Sequence[int]) -> list[str]:
     lines = []
     for place, row in enumerate(chosen):
         one = explanation[place]
-        lines.append(f"row {row}, decided {one.decision}")
+        lines.append(f"row {row}, decided {_short(one.decision)}")
         lines += [f"  {sentence}" for sentence in explanation.sentences(place)]
         for answer in one.counterfactuals:
             cells = [
@@ -294,7 +314,8 @@ def _json(explanation: Any, chosen: Sequence[int]) -> str:
 
 def _write(explanation: Any, chosen: Sequence[int], path: str) -> None:
     frame = explanation.to_frame()
-    frame["row"] = [chosen[place] for place in frame["row"]]
+    head = frame.columns[0]  # "row", unless the table has a column of that name
+    frame[head] = [chosen[place] for place in frame[head]]
     try:
         frame.to_csv(path, index=False)
     except OSError as error:

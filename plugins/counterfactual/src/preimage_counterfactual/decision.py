@@ -91,13 +91,15 @@ class Decision:
         self.threshold = threshold
         self.range: tuple[float, float] | None = None
         if margin is not None:
-            self.view: ModelView = view(margin, space, outputs="values")
+            self._viewed: tuple[Any, dict[str, Any]] = (margin, {"outputs": "values"})
+            self.view = self._view()
             self.range = (-float("inf"), 0.0)
             return
         if desired_range is not None and outputs == "auto":
             outputs = "values"
         named = None if classes is None else tuple(classes)
-        self.view = view(model, space, inputs=inputs, outputs=outputs, classes=named)
+        self._viewed = (model, {"inputs": inputs, "outputs": outputs, "classes": named})
+        self.view = self._view()
         if self.view.form == "values":
             if desired_range is None:
                 message = (
@@ -113,11 +115,26 @@ class Decision:
             message = f"The model decides between {list(self.view.classes)}; desired_range is for regressions."
             raise InputError(message)
         if threshold is not None and (self.view.form != "probabilities" and not self.view.reads_tensors):
-            message = f"The model answers {self.view.form}, which have no threshold in probability: leave it out."
+            message = (
+                f"threshold={threshold} is a probability, and the model does not decide by those that it gives, if it "
+                "gives any: leave the threshold out."
+            )
             raise InputError(message)
         if threshold is not None and not 0 < threshold < 1:
             message = f"threshold={threshold} is no probability between 0 and 1."
             raise InputError(message)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The view is made of functions, which cannot be pickled, and is made again from the model.
+        return {name: value for name, value in self.__dict__.items() if name != "view"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.view = self._view()
+
+    def _view(self) -> ModelView:
+        model, options = self._viewed
+        return view(model, self.space, **options)
 
     @property
     def classes(self) -> tuple[Any, ...]:

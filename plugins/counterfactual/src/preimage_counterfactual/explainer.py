@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -16,7 +17,6 @@ from preimage_counterfactual.explanation import Explanation
 from preimage_counterfactual.rescue import completed, lost, picked, some_rows
 from preimage_counterfactual.search import search
 from preimage_counterfactual.space import TableSpace
-from preimage_counterfactual.tables import read_table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,14 +44,14 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
             that it has found nothing for.
         method_options: of a method given by name.
         threshold: the probability that the desired class must reach, or some other than the present one where none is
-            named; without it, it must be the likeliest.
+            named, of a model that decides by its probabilities; without it, it must be the likeliest.
         desired_range: for regressions, ``(least, greatest)``.
         outputs: what a function or module answers: ``probabilities``, ``logits`` or ``values``.
         inputs: what a torch module reads: rows in the table's units, ``raw``, or ``encoded``.
         classes: the names of the classes, where the model does not tell them.
         columns: of `TableSpace`, such as ``{"immutable": ["age"], "change": {"education": "increase"}}``.
         max_seconds: when the search for a batch of rows stops.
-        random_state: same state, same answers.
+        random_state: same state, same answers; None draws one for each call of `explain`.
 
     >>> from sklearn.datasets import load_breast_cancer
     >>> from sklearn.linear_model import LogisticRegression
@@ -80,7 +80,7 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
         classes: Sequence[Any] | None = None,
         columns: Mapping[str, Any] | None = None,
         max_seconds: float | None = None,
-        random_state: int = 0,
+        random_state: int | None = 0,
     ) -> None:
         self.model = model
         self.distance = distance
@@ -140,9 +140,9 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
         """Return what would have been decided otherwise, for all rows at once.
 
         Arguments:
-            X: the rows, as a table or a single row of one.
-            desired_class: a class, one for each row, or ``"opposite"``: the nearest answer of all classes but the one
-                decided now.
+            X: the rows, as a table or a single row of one; columns that `fit` has not seen are left out.
+            desired_class: a class, one for each row as a list, array or series, or ``"opposite"``: the nearest answer
+                of all classes but the one decided now.
             total_cfs: answers to each row, near to it and unlike each other.
             features_to_vary: the columns that may change; without it all that are not immutable.
             permitted_range: by column ``(least, greatest)`` or the permitted levels; for all rows, or one for each.
@@ -153,6 +153,8 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
             NotFittedError: the explainer knows no rows yet.
         """
         self._require_fitted()
+        desired_class = _as_list(desired_class)
+        seed = secrets.randbelow(2**31) if self.random_state is None else self.random_state
 
         def searched(optimizer: Any, table: Any, desired: Any, ranges: Any, seconds: float | None) -> Answers:
             return search(
@@ -166,7 +168,7 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
                 max_changed=max_changed,
                 count=total_cfs,
                 budget=None if seconds is None else Budget(max_seconds=seconds),
-                seed=self.random_state,
+                seed=seed,
             )
 
         answers = searched(self.optimizer_, X, desired_class, permitted_range, self.max_seconds)
@@ -178,7 +180,7 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
             desired, ranges = picked(desired_class, places), picked(permitted_range, places)
             answers = completed(answers, searched(optimizer, some_rows(X, places), desired, ranges, left), places)
             method = f"{method}, then {_FALLBACK}"
-        return Explanation(answers, self.distance_, read_table(X), method=method)
+        return Explanation(answers, self.distance_, self.space_.read(X), method=method)
 
     def _require_fitted(self) -> None:
         if not hasattr(self, "decision_"):
@@ -224,3 +226,9 @@ class CounterfactualExplainer(BaseEstimator):  # type: ignore[misc]  # scikit-le
         labels = self._labels()
         label = None if labels is None else labels[:1]
         return self.distance_.quadratic(self.space_.data[:1], label, label) is not None
+
+
+def _as_list(given: Any) -> Any:
+    """Return an array or a series as a list, so that classes compare as the model's do; anything else as it is."""
+    convert = getattr(given, "tolist", None) or getattr(given, "to_list", None)
+    return given if convert is None else convert()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -129,17 +130,20 @@ class Explanation:
 
         Columns ``row`` and ``answer`` are positions, ``status`` and ``reason`` say what happened, ``distance`` is what
         the search minimised, ``decision`` is the model's; the table's own columns follow, missing where there is none.
+        Where the table has a column of one of these names, it is called ``counterfactual_status`` and so on.
         """
         import pandas as pd
 
+        names = self._queries.names
         lines = []
         for place, one in enumerate(self):
             for number, answer in enumerate(one.counterfactuals):
-                lines.append(_line(place, number, one, answer))
+                said = [place, number, one.status, one.reason, answer.distance, answer.decision]
+                lines.append([*said, *(answer.row[name] for name in names)])
             if not one.counterfactuals:
-                lines.append(_line(place, None, one, None))
-        heads = ["row", "answer", "status", "reason", "distance", "decision"]
-        return pd.DataFrame(lines, columns=[*heads, *self._queries.names]).astype({"answer": "Int64"})
+                lines.append([place, None, one.status, one.reason, np.nan, one.decision, *[np.nan] * len(names)])
+        heads = [_unlike(head, names) for head in ("row", "answer", "status", "reason", "distance", "decision")]
+        return pd.DataFrame(lines, columns=[*heads, *names]).astype({heads[1]: "Int64"})
 
     def changes(self) -> pd.DataFrame:
         """Return what moved, in the table's units: a line for each changed column of each answer."""
@@ -200,9 +204,10 @@ class Explanation:
         return plot_changes(self[index], answer=answer, ax=ax, most=most)
 
     def to_json(self) -> str:
-        """Return everything that was found as JSON."""
+        """Return everything that was found as JSON; missing cells are null."""
         rows = [attrs.asdict(one, value_serializer=_plain) for one in self]
-        return json.dumps({"method": self.method, "seconds": self.answers.seconds, "rows": rows}, default=str)
+        told = {"method": self.method, "seconds": self.answers.seconds, "rows": rows}
+        return json.dumps(told, default=str, allow_nan=False)
 
     def write_report(
         self,
@@ -322,8 +327,10 @@ def _plain_value(value: Any) -> Any:
 
 def _plain(_instance: Any, _field: Any, value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(name): _plain_value(item) for name, item in value.items()}
-    return _plain_value(value)
+        return {str(name): _plain(None, None, item) for name, item in value.items()}
+    plain = _plain_value(value)
+    # JSON has no word for what is no number.
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
 
 
 def _equal(before: Any, after: Any) -> bool:
@@ -331,8 +338,8 @@ def _equal(before: Any, after: Any) -> bool:
     return bool(before == after) or all(missing)
 
 
-def _line(place: int, number: int | None, one: RowExplanation, answer: Counterfactual | None) -> dict[Any, Any]:
-    line: dict[Any, Any] = {"row": place, "answer": number, "status": one.status, "reason": one.reason}
-    if answer is None:
-        return line | {"distance": float("nan"), "decision": one.decision}
-    return line | {"distance": answer.distance, "decision": answer.decision, **answer.row}
+def _unlike(head: str, names: Sequence[Any]) -> str:
+    """Return a head of a column that no other column has."""
+    while head in names:
+        head = f"counterfactual_{head}"
+    return head

@@ -1,14 +1,15 @@
 """A user's model, seen as a function from rows to scores: estimators, torch modules, callables.
 
-Scores are what decides. Where the model can be followed, there is also a function of the encoded row through which
-gradients flow: torch modules bring it, linear estimators and multilayer perceptrons are rebuilt from their weights,
-behind any preprocessing that is affine in the encoded row. Whether a rebuilt function is the model is found out by
-trying it, and what leaves a search is always decided by the model itself.
+Scores are what decides; of a classifier those of its functions that agree with `predict`. Where the model can be
+followed, there is also a function of the encoded row through which gradients flow: torch modules bring it, linear
+estimators and multilayer perceptrons are rebuilt from their weights, behind any preprocessing that is affine in the
+encoded row. Whether a rebuilt function is the model is found out by trying it, and what leaves a search is always
+decided by the model itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -27,6 +28,8 @@ __all__ = ["Form", "ModelView", "view"]
 Form = Literal["probabilities", "logits", "values"]
 
 _AGREES = 1e-6
+_ROWS, _WAYS, _HALVINGS = 2000, 100, 10
+"""How many known rows a classifier's scores are tried on, and on how many ways between them, halved how often."""
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -35,7 +38,8 @@ class ModelView:
 
     Attributes:
         scores: from a table, or from a tensor in the table's units where `reads_tensors`, to ``(B, C)``.
-        form: what the scores are: probabilities, logits, or one value of a regression.
+        form: what the scores are: probabilities, logits, or one value of a regression; what only compares, such as
+            votes, counts as logits.
         classes: what each score stands for.
         smooth: from encoded rows, ``(B, D)``, to logits or values, ``(B, C)``, with a gradient; None if there is none.
         smooth_form: what `smooth` answers.
@@ -142,28 +146,21 @@ def _estimator_view(model: Any, space: TableSpace, classes: Any) -> ModelView:
     if known is None or getattr(model, "_estimator_type", "") == "regressor":
         function: Any = model.predict
         form: Form = "values"
-    elif hasattr(model, "predict_proba") and not _is_support_vector(model):
-        function, form = model.predict_proba, "probabilities"
-    elif hasattr(model, "decision_function"):
-        function, form = model.decision_function, "logits"
+        named: tuple[Any, ...] = ()
+        _one_each(model.predict(native(space.decode(space.data[:2]))))
     else:
-        places = {label: place for place, label in enumerate(known)}
-
-        def function(table: Any) -> np.ndarray:
-            return np.eye(len(places))[[places[label] for label in model.predict(table)]]
-
-        form = "probabilities"
+        _one_each(known)
+        labels = tuple(np.asarray(known).tolist())
+        named = labels if classes is None else tuple(classes)
+        if len(named) < 2:
+            message = f"The model knows one class only, {named}: nothing can be decided otherwise."
+            raise InputError(message)
+        function, form = _deciding(model, space, native, labels)
 
     def scores(table: Any) -> Tensor:
         return _two_sided(_as_scores(function(native(table))), form)
 
-    named: tuple[Any, ...] = ()
-    if known is not None and form != "values":
-        named = tuple(known.tolist() if classes is None else classes)
-    if form != "values" and len(named) < 2:
-        message = f"The model knows one class only, {named}: nothing can be decided otherwise."
-        raise InputError(message)
-    smooth, linear = _rebuilt(model, space, native, form)
+    smooth, linear = _rebuilt(model, space, native, scores, form)
     return ModelView(
         scores=scores,
         form=form,
@@ -172,6 +169,84 @@ def _estimator_view(model: Any, space: TableSpace, classes: Any) -> ModelView:
         smooth_form="values" if form == "values" else "logits",
         linear=linear,
     )
+
+
+def _deciding(model: Any, space: TableSpace, native: Any, labels: tuple[Any, ...]) -> tuple[Any, Form]:
+    """Return the function by whose scores a classifier decides, and what they are.
+
+    A calibration of its own, a moved threshold or ties may let the order of probabilities contradict what `predict`
+    says, which is what counts. The first scores are taken that never do; where there are none, its votes.
+    """
+    places = {label: place for place, label in enumerate(labels)}
+
+    def predicted(table: Any) -> np.ndarray:
+        said = _one_each(model.predict(table)).tolist()
+        strange = [label for label in said if label not in places]
+        if strange:
+            message = (
+                f"The model predicts {strange[0]!r}, and its classes are {list(labels)}: give a function of a table "
+                "that answers their probabilities."
+            )
+            raise InputError(message)
+        return np.array([places[label] for label in said])
+
+    def votes(table: Any) -> np.ndarray:
+        one_hot: np.ndarray = np.eye(len(labels))[predicted(table)]
+        return one_hot
+
+    rows, said = _trials(space, lambda rows: torch.from_numpy(predicted(native(space.decode(rows)))))
+    table = native(space.decode(rows))
+    forms: tuple[tuple[str, Form], ...] = (("predict_proba", "probabilities"), ("decision_function", "logits"))
+    for name, form in forms:
+        function = getattr(model, name, None)
+        if function is None:
+            continue
+        scores = _two_sided(_as_scores(function(table)), form)
+        if scores.shape[1] == len(labels) and torch.equal(scores.argmax(dim=1), said):
+            return function, form
+    return votes, "logits"
+
+
+def _trials(space: TableSpace, decide: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Return rows that tell what decides, encoded, ``(n, D)``, and how they are decided, ``(n,)``.
+
+    They are known rows, and rows on the way from one to another that is decided otherwise, ever nearer to where the
+    decision changes: answers lie there, and scores that are not quite those that decide show it there first.
+    """
+    rows = space.data[:: -(-len(space.data) // _ROWS)]
+    said = decide(rows)
+    # In the order of the classes, rows half the table apart differ as often as they can.
+    left = said.argsort(stable=True)
+    right = left.roll(len(left) // 2)
+    unlike = (said[left] != said[right]).nonzero().flatten()
+    unlike = unlike[:: max(1, -(-len(unlike) // _WAYS))]
+    near, far, here = rows[left[unlike]], rows[right[unlike]], said[left[unlike]]
+    tried, found = [rows], [said]
+    for _ in range(_HALVINGS if len(unlike) else 0):
+        middle = (near + far) / 2
+        decided = decide(middle)
+        stays = (decided == here)[:, None]
+        near, far = torch.where(stays, middle, near), torch.where(stays, far, middle)
+        tried.append(middle)
+        found.append(decided)
+    return torch.cat(tried), torch.cat(found)
+
+
+def _one_each(answer: Any) -> np.ndarray:
+    """Return what a model answers, one value for each row or class, ``(n,)``.
+
+    Raises:
+        InputError: there are several for each.
+    """
+    if not (isinstance(answer, Sequence) and any(np.ndim(one) for one in answer)):
+        found = np.asarray(answer)
+        if found.ndim == 1 or found.shape[1:] == (1,):
+            return found.reshape(len(found))
+    message = (
+        "The model answers several things of each row at once, and one of them is to be decided otherwise: give a "
+        "model of that one, or a function of a table that answers it."
+    )
+    raise InputError(message)
 
 
 def _native(model: Any, space: TableSpace) -> Callable[[Any], Any]:
@@ -186,7 +261,7 @@ def _native(model: Any, space: TableSpace) -> Callable[[Any], Any]:
         if width != len(space.names):
             message = f"The table has {len(space.names)} columns and the model was fitted to {width}: give it those."
             raise InputError(message)
-        return (lambda table: table) if space.table.library is None else (lambda table: table.to_numpy())
+        return (lambda table: table) if space.table.library is None else _readable(model, space)
     chosen = list(names)
     missing = [name for name in chosen if name not in space.names]
     if missing:
@@ -202,7 +277,34 @@ def _native(model: Any, space: TableSpace) -> Callable[[Any], Any]:
     return (lambda table: table) if chosen == list(space.names) else (lambda table: table[chosen])
 
 
-def _rebuilt(model: Any, space: TableSpace, native: Any, form: Form) -> tuple[Callable[[Tensor], Tensor] | None, bool]:
+def _readable(model: Any, space: TableSpace) -> Callable[[Any], Any]:
+    """Return what makes of a frame what an estimator reads that does not say which columns it was fitted to.
+
+    One that counts its columns has most likely been fitted to an array; one that does not, such as a pipeline that
+    begins with a transformer of one's own, to a frame. Which of the two it reads is found out by trying.
+    """
+    few = space.decode(space.data[:2])
+    ways: list[Callable[[Any], Any]] = [lambda table: table, lambda table: table.to_numpy()]
+    if hasattr(model, "n_features_in_"):
+        ways.reverse()
+    failures = []
+    for way in ways:
+        try:
+            model.predict(way(few))
+        except Exception as error:  # whatever a model raises that is given what it does not read
+            failures.append(f"{type(error).__name__}: {error}")
+        else:
+            return way
+    message = (
+        f"The model can predict neither from a frame nor from an array of its numbers ({'; '.join(failures)}): give "
+        "columns like those that it was fitted to."
+    )
+    raise InputError(message)
+
+
+def _rebuilt(
+    model: Any, space: TableSpace, native: Any, scores: Callable[[Any], Tensor], form: Form
+) -> tuple[Callable[[Tensor], Tensor] | None, bool]:
     """Return an estimator as a function of encoded rows with a gradient, and whether it is affine; or None."""
     steps = getattr(model, "steps", None)
     final = model if steps is None else steps[-1][1]
@@ -231,22 +333,16 @@ def _rebuilt(model: Any, space: TableSpace, native: Any, form: Form) -> tuple[Ca
             hidden = activation(hidden) if place < len(weights) - 1 else hidden
         return _two_sided(hidden, "logits" if form != "values" else "values")
 
-    theirs = _as_scores((model.predict_proba if form == "probabilities" else _decision(model, form))(table))
-    ours = smooth(rows)
+    theirs, ours = scores(space.decode(rows)), smooth(rows)
     if form == "probabilities":
         ours = torch.softmax(ours, dim=1)
         # One-versus-rest models share the logits' order, but not their softmax; the order is what decides.
-        same = (_two_sided(theirs, form) - ours).abs().max() < _AGREES or bool(
+        same = (theirs - ours).abs().max() < _AGREES or bool(
             (ours.argmax(dim=1) == theirs.argmax(dim=1)).all() and len(weights) == 1
         )
     else:
-        theirs = _two_sided(theirs, form)
         same = bool((theirs - ours).abs().max() <= _AGREES * max(1.0, float(theirs.abs().max())))
     return (smooth, len(weights) == 1) if same else (None, False)
-
-
-def _decision(model: Any, form: Form) -> Any:
-    return model.predict if form == "values" else model.decision_function
 
 
 def _layers(final: Any) -> list[Any] | None:
@@ -261,7 +357,8 @@ def _layers(final: Any) -> list[Any] | None:
         pairs = zip(final.coefs_, final.intercepts_, strict=True)
         return [tuple(_tensor(part) for part in pair) for pair in pairs] + [(activations[final.activation],)]
     coefficients, intercept = getattr(final, "coef_", None), getattr(final, "intercept_", None)
-    if not isinstance(coefficients, np.ndarray) or intercept is None or _is_support_vector(final):
+    # Support vectors have coefficients for each pair of classes, not for each class.
+    if not isinstance(coefficients, np.ndarray) or intercept is None or type(final).__name__ in ("SVC", "NuSVC"):
         return None
     matrix = np.atleast_2d(coefficients).T
     return [(_tensor(matrix), _tensor(np.broadcast_to(intercept, matrix.shape[1:]))), (activations["identity"],)]
@@ -297,8 +394,19 @@ def _affine(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor] | None:
 
 
 def _as_scores(answer: Any) -> Tensor:
-    """Return an answer as ``(B, C)`` float64."""
-    found = answer if isinstance(answer, torch.Tensor) else torch.from_numpy(np.array(answer, dtype=np.float64))
+    """Return an answer as ``(B, C)`` float64.
+
+    Raises:
+        InputError: it does not hold numbers.
+    """
+    try:
+        found = answer if isinstance(answer, torch.Tensor) else torch.from_numpy(np.array(answer, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        message = (
+            f"The model answers what is no array of numbers ({error}): give an estimator instead of its predict, or a "
+            "function that answers probabilities."
+        )
+        raise InputError(message) from error
     found = found.double()
     return found[:, None] if found.ndim == 1 else found
 
@@ -331,12 +439,6 @@ def _classes(given: Any, scores: Tensor, form: Form) -> tuple[Any, ...]:
         message = f"The model answers {scores.shape[1]} scores and there are {len(given)} classes: name one for each."
         raise InputError(message)
     return tuple(range(scores.shape[1])) if given is None else tuple(given)
-
-
-def _is_support_vector(model: Any) -> bool:
-    # Their probabilities come from a calibration of its own and may contradict what they predict.
-    final = model.steps[-1][1] if hasattr(model, "steps") else model
-    return type(final).__name__ in ("SVC", "NuSVC")
 
 
 def _tensor(array: Any) -> Tensor:

@@ -141,13 +141,13 @@ def around(
 ) -> TableReach:
     """Return what may be answered to each query.
 
-    A query outside the space's bounds stays feasible: the bounds reach as far as it.
+    A query outside the bounds stays feasible: they reach as far as it, and whatever lies between may be answered.
 
     Arguments:
         space: the columns.
         queries: a table.
-        ranges: by column as for `TableSpace`, for all queries, or one mapping for each of them; within the bounds of
-            the space where that has been given any, and beyond those that it has only read off its table.
+        ranges: by column as for `TableSpace`, for all queries, or one mapping for each of them; within the ranges that
+            the space was given, and beyond bounds that it has only read off its table.
         vary: the columns that may change; without it all that are not immutable.
 
     Raises:
@@ -169,7 +169,7 @@ def around(
                 column = limited(space.column(name), limit)
                 span = space.spans[space.places[name]]
                 if column.scalar:
-                    lower[query, span], upper[query, span] = column.lower, column.upper
+                    lower[query, span], upper[query, span] = column.bounds
                 elif column.permitted is not None:
                     permitted = [float(level in column.permitted) for level in column.levels]
                     upper[query, span] = torch.tensor(permitted).double()

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,8 @@ def load_model(reference: str, *, trust: bool = False) -> Any:
     """Return a model.
 
     Arguments:
-        reference: a ``.skops`` file; a ``.joblib`` or ``.pkl`` file; or ``module:attribute``.
+        reference: a ``.skops`` file; a ``.joblib`` or ``.pkl`` file; or ``module:attribute``, where the module may lie
+            in the working directory.
         trust: open files that run code when they are read. A skops file is read without, as long as it holds nothing
             but what skops knows.
 
@@ -39,10 +44,22 @@ def load_model(reference: str, *, trust: bool = False) -> Any:
         )
         raise InputError(message)
     try:
-        return getattr(importlib.import_module(module), attribute)
+        with _working_directory():
+            return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         message = f"The model {reference!r} cannot be imported ({error}): check the module's name and path."
         raise InputError(message) from error
+
+
+@contextmanager
+def _working_directory() -> Iterator[None]:
+    """Let modules of the working directory be imported, as ``python -m`` does and an installed command does not."""
+    path = list(sys.path)
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        yield
+    finally:
+        sys.path[:] = path
 
 
 def _pickle(path: str, trust: bool) -> Any:
@@ -78,7 +95,7 @@ def _skops(path: str, trust: bool) -> Any:
             )
             raise InputError(message)
         return io.load(path, trusted=unknown)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         if isinstance(error, InputError):
             raise
         message = f"{path} cannot be read as a skops file ({type(error).__name__}: {error}): save the model again."

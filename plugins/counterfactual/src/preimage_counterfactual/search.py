@@ -154,6 +154,9 @@ def search(
         raise InputError(message)
     _check_fit(decision, distance, optimizer)
     reach = decision.space.around(queries, ranges=ranges, vary=vary)
+    if not len(reach.reference):
+        message = "There is no row to explain: the table of queries has columns alone. Give one row or more."
+        raise InputError(message)
     wanted = decision.wanted(reach, desired)
     keeps_first = getattr(optimizer, "keeps_first", False)
     one_by_one = not keeps_first and _heads_for_one(distance, optimizer) and bool(wanted.away.any())

@@ -12,12 +12,15 @@ if TYPE_CHECKING:
 __all__ = ["nearest_in_simplex"]
 
 _HALVINGS = 60
+_EXACT = 1e-12
+"""How little the sum of a row may differ from 1 where nothing needs to be found."""
 
 
 def nearest_in_simplex(points: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
     """Return for each row of `points`, ``(B, L)``, the nearest row between the bounds that sums to 1.
 
     It is ``clamp(p - t)`` with one shift ``t`` a row, which makes the sum fall steadily, so that halving finds it.
+    Where the sum is 1 without a shift, as it is of every level that exists, none is looked for.
 
     Arguments:
         points: ``(B, L)``.
@@ -28,6 +31,14 @@ def nearest_in_simplex(points: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
     >>> nearest_in_simplex(torch.tensor([[0.9, 0.5, 0.0]]), 0 * ones, ones)
     tensor([[0.7000, 0.3000, 0.0000]])
     """
+    rows = torch.clamp(points, lower, upper)
+    off = ((rows.sum(dim=1) - 1).abs() > _EXACT).nonzero().flatten()
+    if len(off):
+        rows[off] = _shifted(points[off], lower[off], upper[off])
+    return rows
+
+
+def _shifted(points: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
     low = (points - upper).amin(dim=1, keepdim=True)
     high = (points - lower).amax(dim=1, keepdim=True)
     for _ in range(_HALVINGS):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from preimage.errors import InputError, UnknownNameError, nearest
-from preimage_counterfactual.columns import Change, Column, Kind, infer
+from preimage_counterfactual.columns import Change, Column, Kind, infer, within_present
 from preimage_counterfactual.groups import check_group, detect_groups
-from preimage_counterfactual.tables import Table, read_table
+from preimage_counterfactual.tables import Table, read_table, whole_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +31,8 @@ class TableSpace:
     Arguments:
         table: rows that say what values there are, and how columns go together.
         kinds: of columns by name: ``numeric``, ``integer``, ``ordinal``, ``categorical``, ``binary``.
-        levels: of ordinal, categorical and binary columns, in their order.
+        levels: of ordinal, categorical and binary columns, in their order; without it those that the column's type
+            declares, of which only those that occur are answered.
         ranges: ``(least, greatest)`` of numbers, None for no limit; of other columns a list of permitted levels.
         immutable: columns that no answer may change.
         change: ``both``, ``increase``, ``decrease`` or ``none``, by column.
@@ -174,6 +175,7 @@ class TableSpace:
         raw = np.zeros((len(given), self.width))
         for column, values, span in zip(self.columns, given.columns, self.spans, strict=True):
             numbers = column.numbers(values)
+            self._refuse_fractions(column.name, numbers)
             if column.scalar:
                 raw[:, span.start] = numbers
             else:
@@ -240,12 +242,10 @@ class TableSpace:
             if column.change == "none":
                 frozen[unit_positions] = True
             if column.scalar:
-                step = column.grid
-                lower[span] = np.ceil(column.lower / step - 1e-9) * step if step else column.lower
-                upper[span] = np.floor(column.upper / step + 1e-9) * step if step else column.upper
+                lower[span], upper[span] = column.bounds
                 single[span] = column.single
                 follower[span] = bool(column.follows)
-                if step:
+                if column.grid:
                     digits.setdefault(column.decimals or 0, []).append(span.start)
             elif column.permitted is not None:
                 upper[span] = torch.tensor([float(level in column.permitted) for level in column.levels]).double()
@@ -310,6 +310,18 @@ class TableSpace:
                 )
                 raise InputError(message)
 
+    def _refuse_fractions(self, name: Any, numbers: np.ndarray) -> None:
+        if not whole_numbers(self.table.types[self.places[name]]):
+            return
+        lost = np.isfinite(numbers) & (numbers != np.rint(numbers))
+        if lost.any():
+            row = int(lost.argmax())
+            message = (
+                f"Column {name!r} holds {numbers[row]} in row {row}, and it is of whole numbers in the table that the "
+                "space was made from: round it, or make the space from a table where the column is of floats."
+            )
+            raise InputError(message)
+
     def _check_names(self, names: Any, what: str) -> None:
         for name in names:
             if name not in self.places:
@@ -329,6 +341,8 @@ def _declared(table: Table, position: int, declared: Mapping[str, Mapping[Any, A
     column = infer(name, values, levels, name in table.ordered or kind == "ordinal")
     if kind is not None and kind != column.kind:
         column = _as_kind(column, kind, values)
+    if name not in declared["levels"] and name in table.levels:
+        column = within_present(column, values)
     column = attrs.evolve(
         column,
         decimals=declared["decimals"].get(name),
@@ -361,28 +375,65 @@ def _as_kind(column: Column, kind: Kind, values: np.ndarray) -> Column:
     return attrs.evolve(column, kind=kind, levels=present, lower=0, upper=len(present) - 1)
 
 
-def limited(column: Column, limits: Sequence[Any]) -> Column:
-    """Return a column within limits, which are two numbers or a list of levels.
+def limited(column: Column, limits: Any) -> Column:
+    """Return a column within limits, which are two numbers or a list of levels, and within those declared before.
 
     Raises:
-        InputError: the limits leave nothing, or name a level that there is not.
+        InputError: the limits are not of that form, leave nothing, or name a level that there is not.
     """
-    if not column.levels:
+    return _between(column, limits) if not column.levels else _among(column, limits)
+
+
+def _between(column: Column, limits: Any) -> Column:
+    try:
         low, high = limits
         low = -np.inf if low is None else float(low)
         high = np.inf if high is None else float(high)
-        if not low <= high:
-            message = f"The range of column {column.name!r} is {low} to {high}, which holds nothing: swap the two."
-            raise InputError(message)
-        return attrs.evolve(column, lower=low, upper=high)
-    strange = [level for level in limits if level not in column.levels]
-    if strange or not limits:
+    except (TypeError, ValueError) as error:
         message = (
-            f"The range of column {column.name!r} is {list(limits)!r}, and its levels are {list(column.levels)!r}: "
-            "name some of these."
+            f"The range of column {column.name!r} is {limits!r}: give two numbers, (least, greatest), with None for no "
+            "limit."
+        )
+        raise InputError(message) from error
+    if not low <= high:
+        message = f"The range of column {column.name!r} is {low} to {high}, which holds nothing: swap the two."
+        raise InputError(message)
+    within = attrs.evolve(column, lower=low, upper=high, bounded=True)
+    if column.bounded:
+        within = attrs.evolve(within, lower=max(low, column.lower), upper=min(high, column.upper))
+    least, greatest = within.bounds
+    if not least <= greatest:
+        declared = f" within the {column.lower} to {column.upper} that it was declared to have" * column.bounded
+        message = (
+            f"The range of column {column.name!r} is {low} to {high}, which holds no value that it can have{declared}: "
+            "widen it."
+        )
+        raise InputError(message)
+    return within
+
+
+def _among(column: Column, limits: Any) -> Column:
+    named = list(limits) if isinstance(limits, Iterable) and not isinstance(limits, str) else [limits]
+    strange = [level for level in named if level not in column.levels]
+    if strange or not named:
+        message = (
+            f"The range of column {column.name!r} is {limits!r}, and its levels are {list(column.levels)!r}: "
+            "name some of these in a list."
         )
         raise InputError(message)
     if column.kind == "categorical":
-        return attrs.evolve(column, permitted=tuple(limits))
-    places = [column.levels.index(level) for level in limits]
-    return attrs.evolve(column, lower=min(places), upper=max(places))
+        before = column.permitted if column.bounded and column.permitted is not None else column.levels
+        within = attrs.evolve(column, permitted=tuple(level for level in named if level in before), bounded=True)
+        empty = not within.permitted
+    else:
+        places = [column.levels.index(level) for level in named]
+        within = attrs.evolve(column, lower=min(places), upper=max(places), bounded=True)
+        if column.bounded:
+            within = attrs.evolve(within, lower=max(within.lower, column.lower), upper=min(within.upper, column.upper))
+        empty = within.lower > within.upper
+    if empty:
+        message = (
+            f"The range of column {column.name!r} is {named!r}, and it was declared to have none of these: name others."
+        )
+        raise InputError(message)
+    return within

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 import narwhals.stable.v2 as nw
 import numpy as np
+from narwhals.exceptions import DuplicateError
 
 from preimage.errors import InputError
 
-__all__ = ["Table", "read_table"]
+__all__ = ["Table", "read_table", "whole_numbers"]
 
 
 @attrs.frozen(eq=False)
@@ -22,7 +24,7 @@ class Table:
         names: of the columns; numbers from 0 for an array that names none.
         columns: the values of each, ``(B,)``.
         types: of each column as its library writes it; one for all columns of an array.
-        library: the module that makes series and frames; None for arrays.
+        library: the name of the module that makes series and frames, by which a table can be pickled; None for arrays.
         levels: what ordered and unordered categories each column declares, in their order.
         ordered: which of those are ordered.
     """
@@ -30,7 +32,7 @@ class Table:
     names: tuple[Any, ...]
     columns: tuple[np.ndarray, ...]
     types: tuple[Any, ...]
-    library: Any = None
+    library: str | None = None
     levels: Mapping[Any, tuple[Any, ...]] = attrs.field(factory=dict)
     ordered: frozenset[Any] = frozenset()
 
@@ -38,24 +40,29 @@ class Table:
         return len(self.columns[0]) if self.columns else 0
 
     def like(self, columns: Sequence[np.ndarray]) -> Any:
-        """Return a table of the same library, names and types with other values."""
+        """Return a table of the same library, names and types with other values.
+
+        Missing cells of a column whose type has no room for them let it be of floats or of objects.
+        """
         if self.library is None:
-            if self.types[0] == np.float64:
-                return np.stack(columns, axis=1)
-            return np.stack([np.asarray(column, dtype=self.types[0]) for column in columns], axis=1)
-        if self.library.__name__ == "pandas" and all(kind == np.float64 for kind in self.types):
-            return self.library.DataFrame(np.stack(columns, axis=1), columns=list(self.names))
-        return self.library.DataFrame(
+            kind = np.float64 if any(_lacks(*pair) for pair in zip(columns, self.types, strict=True)) else self.types[0]
+            return np.stack([np.asarray(column, dtype=kind) for column in columns], axis=1)
+        library = importlib.import_module(self.library)
+        if self.library == "pandas" and all(kind == np.float64 for kind in self.types):
+            return library.DataFrame(np.stack(columns, axis=1), columns=list(self.names))
+        return library.DataFrame(
             {
-                name: self._series(name, column, kind)
+                name: self._series(library, name, column, kind)
                 for name, column, kind in zip(self.names, columns, self.types, strict=True)
             }
         )
 
-    def _series(self, name: Any, column: np.ndarray, kind: Any) -> Any:
-        if self.library.__name__ == "polars":
-            return self.library.Series(str(name), column.tolist() if column.dtype == object else column, dtype=kind)
-        return self.library.Series(column, name=name).astype(kind)
+    def _series(self, library: Any, name: Any, column: np.ndarray, kind: Any) -> Any:
+        if self.library == "polars":
+            cells = column.tolist() if column.dtype == object else column
+            return library.Series(str(name), cells, dtype=kind, nan_to_null=whole_numbers(kind))
+        series = library.Series(column, name=name)
+        return series if _lacks(column, kind) else series.astype(kind)
 
 
 def read_table(table: Any, names: Sequence[Any] | None = None) -> Table:
@@ -98,7 +105,11 @@ def _read_frame(table: Any) -> Table:
     except TypeError as error:
         message = f"{type(table).__name__} is no table that can be read ({error}): give a pandas or polars frame."
         raise InputError(message) from error
-    library = nw.get_native_namespace(frame)
+    except DuplicateError as error:
+        said = " ".join(str(error).split())
+        message = f"Several columns of the table have one name ({said}): rename all but one of them."
+        raise InputError(message) from error
+    library = nw.get_native_namespace(frame).__name__
     levels: dict[Any, tuple[Any, ...]] = {}
     ordered = set()
     columns, types = [], []
@@ -114,18 +125,33 @@ def _read_frame(table: Any) -> Table:
     return Table(tuple(frame.columns), tuple(columns), tuple(types), library, levels, frozenset(ordered))
 
 
+def whole_numbers(kind: Any) -> bool:
+    """Tell whether a column's type, of whichever library, has room for whole numbers alone.
+
+    >>> whole_numbers(np.dtype("int32")), whole_numbers(np.dtype("float32"))
+    (True, False)
+    """
+    polars = getattr(kind, "is_integer", None)
+    return bool(polars()) if polars is not None else getattr(kind, "kind", "") in ("i", "u")
+
+
+def _lacks(values: np.ndarray, kind: Any) -> bool:
+    """Tell whether values miss some where a type has no room for missing ones."""
+    if not isinstance(kind, np.dtype) or kind.kind not in "iub":
+        return False
+    if values.dtype == object:
+        return any(value is None for value in values)
+    return values.dtype.kind == "f" and bool(np.isnan(values).any())
+
+
 def _array(series: Any) -> np.ndarray:
     """Return the values; numbers with gaps as floats with NaN, anything else with gaps as objects with None."""
+    missing = series.is_null().to_numpy()
+    if (series.dtype.is_numeric() or series.dtype == nw.Boolean) and not missing.any():
+        return np.asarray(series.to_numpy())
+    cells = zip(series.to_list(), missing, strict=True)
     if series.dtype.is_numeric():
-        missing = series.is_null().to_numpy()
-        if missing.any():
-            values: np.ndarray = np.array(
-                [np.nan if value is None else value for value in series.to_list()], dtype=float
-            )
-            return values
-        return np.asarray(series.to_numpy())
-    if series.dtype == nw.Boolean and not series.is_null().any():
-        return np.asarray(series.to_numpy())
+        return np.array([np.nan if lacks else value for value, lacks in cells], dtype=float)
     values = np.empty(len(series), dtype=object)
-    values[:] = [None if value is None or value != value else value for value in series.to_list()]
+    values[:] = [None if lacks else value for value, lacks in cells]
     return values

@@ -19,6 +19,8 @@ WITHIN_CLASSES = 0.5
 
 _LEAST, _MOST = 0.05, 0.99
 _ROWS = 2000
+_PAIRS = 4_000_000
+"""Distances that are held at a time."""
 
 
 def from_neighbours(coordinates: Tensor, labels: Tensor) -> float:
@@ -45,13 +47,19 @@ def from_neighbours(coordinates: Tensor, labels: Tensor) -> float:
     if len(labels.unique()) < 2:
         return UNLABELLED
     asked = torch.arange(0, len(coordinates), -(-len(coordinates) // _ROWS))
-    apart = torch.cdist(coordinates[asked], coordinates).square()
-    apart[torch.arange(len(asked)), asked] = torch.inf
-    alike = (labels[asked].unsqueeze(1) == labels).to(apart.device)
-    unlike = apart.masked_fill(alike, torch.inf).amin(dim=1)
-    own = apart.masked_fill(~alike, torch.inf).amin(dim=1)
+    nearest = [_nearest(coordinates, labels, some) for some in asked.split(max(1, _PAIRS // len(coordinates)))]
+    unlike, own = torch.cat(nearest, dim=1)
     share = (unlike - own)[own < torch.inf]
     if not len(share):
         return UNLABELLED
     r = 1 - float(share.mean()) / (2 * coordinates.shape[1])
     return min(max(r, _LEAST), _MOST)
+
+
+def _nearest(coordinates: Tensor, labels: Tensor, asked: Tensor) -> Tensor:
+    """Return squared distances from some rows to the nearest with another label and with the same, ``(2, n)``."""
+    apart = torch.cdist(coordinates[asked], coordinates).square()
+    apart[torch.arange(len(asked)), asked] = torch.inf
+    alike = (labels[asked].unsqueeze(1) == labels).to(apart.device)
+    unlike = apart.masked_fill(alike, torch.inf).amin(dim=1)
+    return torch.stack([unlike, apart.masked_fill_(~alike, torch.inf).amin(dim=1)])
