@@ -16,7 +16,9 @@ import torch
 from preimage import checkpoint as checkpoints
 from preimage.api.events import RunEvent
 from preimage.errors import AssemblyError, BudgetError
+from preimage.image import sha256
 from preimage.loop import Listener, advance, begin, goes_on
+from preimage.recipe import to_dict
 from preimage.result import Provenance, Result
 from preimage.search import Search
 from preimage.track import Track
@@ -152,15 +154,29 @@ def _result(assembly: Assembly, track: Track, seed: int, *, interrupted: bool) -
 
 def _identity(assembly: Assembly, seed: int) -> str:
     """Return a hash of everything that shapes the run besides its budgets."""
-    recipe = _recipe(assembly)
-    for stage in recipe.get("stages", ()):
-        stage.pop("budget", None)
+    recipe = to_dict(assembly.pipeline, live=_shown)
+    for stage in recipe["stages"]:
+        del stage["budget"]
     recipe.pop("budget", None)
-    # Live objects are told apart by what they show of themselves.
-    live = [repr(getattr(optimizer, "config", type(optimizer))) for optimizer in assembly.optimizers]
+    # What a preset's name stands for is in no recipe, and may be another thing tomorrow.
+    options = [repr(getattr(optimizer, "config", type(optimizer))) for optimizer in assembly.optimizers]
     targets = [attrs.asdict(target) for target in assembly.targets]
-    shape = [recipe, live, seed, targets, dict(assembly.models)]
+    shape = [recipe, options, seed, targets, dict(assembly.models)]
     return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
+
+
+def _shown(live: Any) -> list[str]:
+    """Return what a live object shows of itself, by which it is told from others."""
+    from PIL.Image import Image
+
+    kind = f"{type(live).__module__}.{type(live).__qualname__}"
+    if isinstance(live, Image):
+        return [kind, sha256(live)]
+    if isinstance(live, os.PathLike):
+        return [kind, os.fspath(live)]
+    # A model has a reference; an objective is bound to one, whose name its space has.
+    names = [getattr(live, "reference", ""), getattr(getattr(live, "space", None), "name", "")]
+    return [kind, repr(getattr(live, "config", None)), *names]
 
 
 def _recipe(assembly: Assembly) -> dict[str, Any]:

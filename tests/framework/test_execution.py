@@ -6,6 +6,7 @@ import torch
 
 from preimage import Budget, Catalogue, Pipeline, Stage, Term, hookimpl, rerun
 from preimage.errors import AssemblyError, BudgetError, CheckpointError, InputError
+from preimage.search_space import Constraints
 from preimage.settings import Settings
 from preimage.testing.toy import ToyObjective, toy_tokens
 from preimage_gcg.config import GCGConfig
@@ -148,6 +149,31 @@ def test_other_options_do_not_take_up_the_run(catalogue, tmp_path):
         other.run(TARGETS, catalogue=catalogue, checkpoint=path, resume=True)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"template": "oak {optim_str}"},
+        {"weight": 2.0},
+        {"objective": type("Other", (ToyObjective,), {})(toy_tokens(), n_targets=2)},
+        {"targets": ["third", "fourth"]},
+        {"constraints": Constraints(banned_words=["oak"])},
+        {"dtype": "bfloat16"},
+    ],
+)
+def test_live_objects_leave_nothing_else_out_of_a_checkpoint_s_identity(catalogue, tmp_path, change):
+    """What has a name, and what live objects show of themselves, tells the runs apart."""
+    path = tmp_path / "run.safetensors"
+    pipeline = live_pipeline(Budget(num_steps=2))
+    pipeline.run(TARGETS, catalogue=catalogue, checkpoint=path)
+    names = {field.name for field in attrs.fields(Term)}
+    (term,) = pipeline.terms
+    term = attrs.evolve(term, **{name: value for name, value in change.items() if name in names})
+    rest = {name: value for name, value in change.items() if name not in names}
+    other = attrs.evolve(pipeline, terms=[term], **rest)
+    with pytest.raises(CheckpointError, match="other options, models, targets or seed"):
+        other.run(TARGETS, catalogue=catalogue, checkpoint=path, resume=True)
+
+
 def test_resuming_what_was_never_saved_begins(catalogue, tmp_path):
     """So that one command line serves the first run and all others."""
     path = tmp_path / "run.safetensors"
@@ -184,7 +210,7 @@ def test_an_interruption_in_the_middle_of_a_step_is_taken_up_bit_for_bit(catalog
     (stopped, _) = interrupted.run(TARGETS, catalogue=catalogue, checkpoint=path)
     assert stopped.stop_reason == "interrupted"
 
-    resumed = pipeline.run(TARGETS, catalogue=catalogue, checkpoint=path, resume=True)
+    resumed = interrupted.run(TARGETS, catalogue=catalogue, checkpoint=path, resume=True)
     undisturbed = pipeline.run(TARGETS, catalogue=catalogue)
     assert [(r.text, r.loss) for r in resumed] == [(r.text, r.loss) for r in undisturbed]
 
