@@ -172,7 +172,7 @@ def _keep_best(problem: Problem, track: Track, rows: Tensor, losses: Tensor, ter
     stable = problem.stable(rows[order])
     first = int(stable.int().argmax()) if stable.any() else len(order)
     for index in order[: min(first, _READ_BACK)]:
-        read_back(problem, track, rows[index][None])
+        read_back(problem, track, rows[index][None], track.step + 1)
     if first < len(order):
         winner = order[first]
         (text,) = problem.space.decode(rows[winner][None])
@@ -187,8 +187,15 @@ def _keep_best(problem: Problem, track: Track, rows: Tensor, losses: Tensor, ter
         )
 
 
-def read_back(problem: Problem, track: Track, row: Tensor) -> None:
-    """Score the text of `row`, ``(1, L)``, as it is read back, and keep it if it is better."""
+def read_back(problem: Problem, track: Track, row: Tensor, step: int) -> None:
+    """Score the text of `row`, ``(1, L)``, as it is read back, and keep it if it is better.
+
+    Arguments:
+        problem: scores it.
+        track: of the run that it belongs to.
+        row: the token ids.
+        step: that it came up in; 0 for what the search starts from.
+    """
     (text,) = problem.space.decode(row)
     (ids,) = problem.space.encode([text])
     if not 0 < len(ids) <= problem.space.max_length:
@@ -196,4 +203,4 @@ def read_back(problem: Problem, track: Track, row: Tensor) -> None:
     evaluation = problem.score_texts([text], torch.tensor([track.target], device=row.device))
     track.charge(forward=int(evaluation.forward.sum()))
     terms = tuple(evaluation.terms[0].tolist())
-    track.improve(Best(text, tuple(ids), float(evaluation.losses[0]), terms, track.step))
+    track.improve(Best(text, tuple(ids), float(evaluation.losses[0]), terms, step))

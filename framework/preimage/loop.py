@@ -58,7 +58,7 @@ def begin(
             continue
         for row, track in zip(rows, search.tracks, strict=True):
             if track.best is None:
-                read_back(problem, track, row[None])
+                read_back(problem, track, row[None], track.step)
     return searches
 
 

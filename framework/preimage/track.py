@@ -24,6 +24,7 @@ class Best:
     loss: float
     terms: tuple[float, ...]
     step: int
+    """Of its stage, counted from 1; 0 for what the search started from."""
 
 
 @attrs.frozen
@@ -77,7 +78,7 @@ class Track:
     def improve(self, best: Best) -> None:
         """Take over a better prompt; one that is not better is ignored."""
         if self.best is None or (best.loss, len(best.ids)) < (self.best.loss, len(self.best.ids)):
-            self.best, self.improved_at = best, self.step
+            self.best, self.improved_at = best, best.step
 
     def would_improve(self, losses: Tensor, length: int) -> Tensor:
         """Tell which of the losses, ``(B,)``, of prompts of `length` tokens are better than the best, bool ``(B,)``.

@@ -123,6 +123,24 @@ def test_patience_ends_a_run_that_has_stopped_improving():
     assert track.step == track.improved_at + 20
 
 
+def test_patience_counts_the_steps_after_the_one_that_improved():
+    """One step of patience is one step without an improvement, not the very step that improved."""
+
+    class Downhill(Walk):
+        def step(self, space, state, rng):
+            following = path[path.index(state.current.tolist()) + 1]
+            yield Losses(torch.tensor([following]))
+            return WalkState(torch.tensor(following))
+
+    problem = toy_problem()
+    pairs = torch.arange(24)[:, None].repeat(1, 2)
+    worst_first = problem.losses(pairs, torch.zeros(24, dtype=torch.int64)).losses.argsort(descending=True)
+    path = pairs[worst_first[[3, 4, 5, 6, 0, 1, 2]]].tolist()
+    (track,) = search(problem, Downhill(start=path[0]), Budget(num_steps=6, patience=1))
+
+    assert (track.step, track.best.step, track.stop_reason) == (4, 3, "patience")
+
+
 def test_a_loss_that_is_low_enough_ends_a_run():
     """As soon as it is reached."""
     problem = toy_problem()
@@ -178,6 +196,7 @@ def test_a_prompt_that_reads_back_differently_is_never_the_best():
     (ids,) = problem.space.encode([best.text])
     assert tuple(ids) == best.ids
     assert best.loss == problem.score_texts([best.text], torch.tensor([0])).losses.item()
+    assert (best.text, best.step) == ("ab", 1)
 
 
 def test_the_cost_is_counted_by_the_host():
@@ -344,15 +363,14 @@ def test_a_step_may_only_ask_what_the_host_can_answer():
 
 
 def _merging_problem():
-    """Return a problem whose tokenizer reads the tokens "a" and "b" in a row as one."""
-    from tokenizers import Tokenizer, models
+    """Return a problem whose tokenizer reads the tokens "a" and "b" in a row as one, and where "c" alone is bad."""
+    from tokenizers import Tokenizer, decoders, models
 
     tokenizer = Tokenizer(models.BPE({"a": 0, "b": 1, "c": 2, "ab": 3}, [("a", "b")]))
-    tokens = TokenizerSpace(
-        tokenizer,
-        torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)),
-        name="merging",
-        max_length=8,
-        special_ids=(),
-    )
-    return Problem(SearchSpace(tokens), [BoundTerm("toy", ToyObjective(tokens))])
+    tokenizer.decoder = decoders.Fuse()
+    near, far = torch.ones(6, dtype=torch.float64), torch.zeros(6, dtype=torch.float64)
+    embedding = torch.stack([near, near, far, near])
+    tokens = TokenizerSpace(tokenizer, embedding, name="merging", max_length=8, special_ids=())
+    objective = ToyObjective(tokens)
+    objective.hidden = near[None]
+    return Problem(SearchSpace(tokens), [BoundTerm("toy", objective)])
