@@ -163,7 +163,7 @@ def _account(problem: Problem, item: Asked, mask: Tensor, evaluation: Evaluation
 def _keep_best(problem: Problem, track: Track, rows: Tensor, losses: Tensor, terms: Tensor) -> None:
     """Let the lowest loss become the best, if its text is read back as its ids.
 
-    Candidates that change on re-reading are never the best; the prompt they turn into may be.
+    Candidates that change on re-reading are never the best; the prompt they turn into may be, if it is allowed.
     """
     better = track.would_improve(losses, rows.shape[1]).nonzero().flatten()
     if not len(better):
@@ -190,6 +190,9 @@ def _keep_best(problem: Problem, track: Track, rows: Tensor, losses: Tensor, ter
 def read_back(problem: Problem, track: Track, row: Tensor, step: int) -> None:
     """Score the text of `row`, ``(1, L)``, as it is read back, and keep it if it is better.
 
+    What a search starts from counts whatever it turns into, so that there is a result; a candidate does not where
+    reading it brings in a token that may not be proposed.
+
     Arguments:
         problem: scores it.
         track: of the run that it belongs to.
@@ -199,6 +202,9 @@ def read_back(problem: Problem, track: Track, row: Tensor, step: int) -> None:
     (text,) = problem.space.decode(row)
     (ids,) = problem.space.encode([text])
     if not 0 < len(ids) <= problem.space.max_length:
+        return
+    brought_in = sorted(set(ids).difference(row[0].tolist()))
+    if step > 0 and not problem.space.allowed[brought_in].all():
         return
     evaluation = problem.score_texts([text], torch.tensor([track.target], device=row.device))
     track.charge(forward=int(evaluation.forward.sum()))

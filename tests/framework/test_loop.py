@@ -9,7 +9,7 @@ from preimage.budget import Budget
 from preimage.errors import PluginError
 from preimage.loop import advance, begin
 from preimage.problem import BoundTerm, Problem
-from preimage.search_space import SearchSpace
+from preimage.search_space import Constraints, SearchSpace
 from preimage.testing.toy import ToyObjective, brute_force, toy_problem
 from preimage.text_space import TokenizerSpace
 from preimage.track import Best, Track
@@ -199,6 +199,24 @@ def test_a_prompt_that_reads_back_differently_is_never_the_best():
     assert (best.text, best.step) == ("ab", 1)
 
 
+def test_reading_back_brings_in_no_token_that_may_not_be_proposed():
+    """A banned word that two allowed tokens are read as is no result; what the user started from may be."""
+    banned = Constraints(banned_words=["ab"])
+    unstable = torch.tensor([[0, 1]])
+    for start, best in (((2, 2), "cc"), ((0, 1), "ab"), ((2, 3), "cab")):
+        problem, optimizer = _merging_problem(banned), Walk(Losses(unstable), start=start)
+        (track,) = search(problem, optimizer, Budget(num_steps=1))
+        assert track.best.text == best
+
+
+def test_a_candidate_may_keep_the_tokens_it_was_made_from():
+    """A banned word that a candidate itself holds was in the user's start."""
+    problem = _merging_problem(Constraints(banned_words=["ab"]))
+    optimizer = Walk(Losses(torch.tensor([[0, 1, 3]])), start=(2, 3))  # "abab", which is read as two tokens
+    (track,) = search(problem, optimizer, Budget(num_steps=1))
+    assert track.best.text == "abab"
+
+
 def test_the_cost_is_counted_by_the_host():
     """One forward and one backward row for the gradient, one forward row for each new candidate."""
     problem = toy_problem()
@@ -362,7 +380,7 @@ def test_a_step_may_only_ask_what_the_host_can_answer():
         search(toy_problem(), Walk("loss"), Budget(num_steps=1))
 
 
-def _merging_problem():
+def _merging_problem(constraints=None):
     """Return a problem whose tokenizer reads the tokens "a" and "b" in a row as one, and where "c" alone is bad."""
     from tokenizers import Tokenizer, decoders, models
 
@@ -373,4 +391,4 @@ def _merging_problem():
     tokens = TokenizerSpace(tokenizer, embedding, name="merging", max_length=8, special_ids=())
     objective = ToyObjective(tokens)
     objective.hidden = near[None]
-    return Problem(SearchSpace(tokens), [BoundTerm("toy", objective)])
+    return Problem(SearchSpace(tokens, constraints), [BoundTerm("toy", objective)])
