@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from preimage.cli import UsageError
-from preimage.errors import InputError, UnknownNameError, nearest
+from preimage.errors import UnknownNameError, nearest
 
 __all__ = ["add_pipeline_arguments", "pipeline_from"]
 
@@ -198,12 +198,6 @@ def _term(text: str, model: str, template: str | None) -> Any:
             raise UsageError(message)
         values[key.strip()] = value.strip()
     own = {key: values.pop(key) for key in _TERM_KEYS if key in values}
-    if "weight" in own:
-        try:
-            own["weight"] = float(own["weight"])
-        except ValueError as error:
-            message = f"The objective {name!r} has the weight {own['weight']!r}, which is not a number."
-            raise InputError(message) from error
     if template is not None:
         own.setdefault("template", template)
     adapter = {key.removeprefix("adapter."): values.pop(key) for key in list(values) if key.startswith("adapter.")}
