@@ -26,7 +26,8 @@ pytest.importorskip("preimage_objectives")
 from rich.console import Console
 
 from preimage import Budget, Catalogue, Component, Pipeline, Result, Stage, Term, catalogue
-from preimage.cli import main
+from preimage.cli import Parser, main
+from preimage.cli._options import add_pipeline_arguments, pipeline_from
 from preimage.cli.progress import Progress
 from preimage.cli.results import printable
 from preimage_miniworld.data import demo_scenes
@@ -249,6 +250,28 @@ class TestResults:
         assert (Result.from_json(out).text, Result.from_json(out).loss) == (first.text, first.loss)
         _, out, _ = call(picture, "--recipe", recipe, "--num-steps", 1, "--json")
         assert len(Result.from_json(out).trajectory) == 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "budget"),
+        [
+            (["--patience", "2"], Budget(num_steps=9, max_seconds=60, patience=2)),
+            (["--target-loss", "0.1"], Budget(num_steps=9, max_seconds=60, patience=5, target_loss=0.1)),
+            (["--max-candidates", "30"], Budget(max_candidates=30)),
+            (["--max-candidates", "30", "--patience", "2"], Budget(max_candidates=30, patience=2)),
+            ([], Budget(num_steps=9, max_seconds=60, patience=5)),
+        ],
+    )
+    def test_limits_beside_a_recipe(self, tmp_path: Path, arguments: list[str], budget: Budget) -> None:
+        """One that ends the search takes the place of the recipe's; patience and target loss only shorten it."""
+        recipe = tmp_path / "recipe.toml"
+        recipe.write_text(
+            '[[stages]]\noptimizer = "gcg"\nbudget = { num_steps = 9, max_seconds = 60, patience = 5 }\n'
+            '[[terms]]\nobjective = "clip-similarity"\nmodel = "miniworld:clip"\n'
+        )
+        parser = Parser()
+        add_pipeline_arguments(parser)
+        pipeline = pipeline_from(parser.parse_args(["--recipe", str(recipe), *arguments]), {})
+        assert pipeline.stages[0].budget == budget
 
     def test_control_letters_are_escaped(self) -> None:
         """Nothing that a terminal would act on is printed as it is."""

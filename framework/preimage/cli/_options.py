@@ -32,6 +32,9 @@ _SHAPE = (
 )
 """What a recipe decides, so that it cannot be given beside one."""
 
+_ENDING = ("num_steps", "max_candidates", "max_seconds")
+"""Limits of which a search needs one; the others end it earlier."""
+
 _TERM_KEYS = ("model", "template", "weight", "adapter")
 
 
@@ -108,7 +111,7 @@ def pipeline_from(arguments: argparse.Namespace, defaults: Mapping[str, str]) ->
         pipeline = Pipeline.load(arguments.recipe)
         limits = _limits(arguments, len(pipeline.stages))
         stages = [
-            attrs.evolve(stage, budget=_budget(limit)) if limit else stage
+            attrs.evolve(stage, budget=_replaced(stage.budget, limit))
             for stage, limit in zip(pipeline.stages, limits, strict=True)
         ]
         pipeline = attrs.evolve(pipeline, stages=stages)
@@ -226,8 +229,15 @@ def _budget(limit: Mapping[str, float], optimizer: str = "", preset: str | None 
     from preimage.budget import Budget
     from preimage.inversion import default_budget
 
-    endless = not {"num_steps", "max_candidates", "max_seconds"} & set(limit)
+    endless = not set(_ENDING) & set(limit)
     return Budget(**{**(default_budget(optimizer, preset).to_dict() if endless else {}), **limit})  # type: ignore[arg-type]
+
+
+def _replaced(budget: Any, limit: Mapping[str, float]) -> Any:
+    """Return a recipe's budget with the limits that are given beside it; one that ends a search replaces it whole."""
+    import attrs
+
+    return _budget(limit) if set(_ENDING) & set(limit) else attrs.evolve(budget, **limit)
 
 
 def _row(names: Sequence[str]) -> str:
