@@ -161,7 +161,10 @@ def unpacked(value: Any, tensors: dict[str, torch.Tensor], device: torch.device)
 
 
 def _track(saved: dict[str, Any]) -> Track:
-    best = saved["best"]
+    best, before = saved["best"], saved.get("before_cut")
+    if before is not None and saved["stop_reason"] is None:
+        # Not the budget cut the step short, so no budget says whether it is repeated.
+        return _track(before)
     return Track(
         **{
             **saved,
@@ -169,6 +172,7 @@ def _track(saved: dict[str, Any]) -> Track:
             "spent": Spent(**saved["spent"]),
             "before_stage": Spent(**saved["before_stage"]),
             "trajectory": [Point(**{**point, "spent": Spent(**point["spent"])}) for point in saved["trajectory"]],
+            "before_cut": before and _track(before),
             # A larger budget may let the run go on, so why it stopped is decided anew.
             "stop_reason": None,
         }

@@ -40,6 +40,14 @@ def gist(results):
     ]
 
 
+def costs(results):
+    """Return what each run has spent besides time, in all and by each step of its history."""
+    return [
+        [attrs.evolve(spent, seconds=0) for spent in (result.spent, *(point.spent for point in result.trajectory))]
+        for result in results
+    ]
+
+
 class Counting:
     """An observer that writes down what it is told."""
 
@@ -140,6 +148,36 @@ def test_a_larger_budget_goes_on_where_the_smaller_ended(catalogue, tmp_path):
     assert gist(resumed) == gist(live_pipeline(Budget(num_steps=10)).run(TARGETS, catalogue=catalogue))
 
 
+def test_a_step_that_the_budget_cut_short_is_repeated_and_paid_once(catalogue, tmp_path):
+    """More candidates later give what as many at once do, to the last pass."""
+    path = tmp_path / "run.safetensors"
+    (short, _) = live_pipeline(Budget(max_candidates=23)).run(TARGETS, catalogue=catalogue, checkpoint=path)
+    resumed = live_pipeline(Budget(max_candidates=60)).run(TARGETS, catalogue=catalogue, checkpoint=path, resume=True)
+    straight = live_pipeline(Budget(max_candidates=60)).run(TARGETS, catalogue=catalogue)
+
+    assert short.spent.candidates == 23
+    assert gist(resumed) == gist(straight)
+    assert costs(resumed) == costs(straight)
+
+
+@pytest.mark.parametrize(("first", "begins"), [(20, 1), (45, 0)])
+def test_a_stage_that_was_cut_short_goes_on_only_with_more(catalogue, tmp_path, first, begins):
+    """With the same budget it stays as it ended, its last candidates included."""
+    path, heard = tmp_path / "run.safetensors", []
+
+    def pipeline(candidates, steps):
+        return live_pipeline(Budget(max_candidates=candidates), Budget(num_steps=steps))
+
+    pipeline(20, 2).run(TARGETS, catalogue=catalogue, checkpoint=path)
+    options = {"catalogue": catalogue, "checkpoint": path, "resume": True, "listeners": [heard.append]}
+    resumed = pipeline(first, 5).run(TARGETS, **options)
+    straight = pipeline(first, 5).run(TARGETS, catalogue=catalogue)
+
+    assert heard[0].stage == begins
+    assert gist(resumed) == gist(straight)
+    assert [result.spent.candidates for result in resumed] == [result.spent.candidates for result in straight]
+
+
 def test_other_options_do_not_take_up_the_run(catalogue, tmp_path):
     """Also those of live objects."""
     path = tmp_path / "run.safetensors"
@@ -212,7 +250,8 @@ def test_an_interruption_in_the_middle_of_a_step_is_taken_up_bit_for_bit(catalog
 
     resumed = interrupted.run(TARGETS, catalogue=catalogue, checkpoint=path, resume=True)
     undisturbed = pipeline.run(TARGETS, catalogue=catalogue)
-    assert [(r.text, r.loss) for r in resumed] == [(r.text, r.loss) for r in undisturbed]
+    assert gist(resumed) == gist(undisturbed)
+    assert costs(resumed) == costs(undisturbed)
 
 
 def test_an_interruption_before_there_is_a_prompt_is_an_interruption(catalogue):

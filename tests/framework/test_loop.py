@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from preimage.api import Gradients, Losses, NextTokens
+from preimage.api.events import Spent
 from preimage.budget import Budget
 from preimage.errors import PluginError
 from preimage.loop import advance, begin
@@ -343,6 +344,27 @@ def test_a_run_that_has_stopped_is_neither_charged_nor_improved_by_its_company(b
     assert together == [*run([0]), *run([1]), *run([2])]
 
 
+def test_a_run_whose_budget_ends_in_the_midst_of_a_step_costs_its_company_nothing():
+    """The others finish that step: each run gets what it gets alone."""
+
+    class Trios(Cycle):
+        def step(self, space, state, rng):
+            rows = (state.current[:, None] + torch.arange(3)[:, None]) % 24
+            yield Losses(rows.flatten(0, 1), torch.arange(len(rows)).repeat_interleave(3))
+            return Rows((state.current + 3) % 24)
+
+    def run(targets):
+        problem = toy_problem(n_targets=3)
+        tracks = [Track(target, spent=Spent(candidates=7 * target)) for target in targets]
+        searches = begin(problem, Trios(), tracks, 0)
+        advance(problem, Trios(), searches, Budget(num_steps=30), total=Budget(max_candidates=20))
+        return [(track.best, _history(track), track.step, track.stop_reason) for track in tracks]
+
+    together = run([0, 1, 2])
+    assert together == [*run([0]), *run([1]), *run([2])]
+    assert [(step, points[-1][1].candidates) for _, points, step, _ in together] == [(6, 20), (4, 20), (2, 20)]
+
+
 def test_starts_of_different_lengths_become_states_of_their_own():
     """What earlier stages hand on need not be equally long; every state's rows are."""
     problem = toy_problem(n_targets=3)
@@ -378,6 +400,10 @@ def test_a_step_may_only_ask_what_the_host_can_answer():
     """Anything else names the optimizer."""
     with pytest.raises(PluginError, match="Walk yielded 'loss'"):
         search(toy_problem(), Walk("loss"), Budget(num_steps=1))
+
+
+def _history(track):
+    return [(point.loss, attrs.evolve(point.spent, seconds=0)) for point in track.trajectory]
 
 
 def _merging_problem(constraints=None):
