@@ -60,6 +60,9 @@ def read_request(optimizer: Optimizer[Any], search: Search, request: object) -> 
         return Asked(search, request, runs[:, None][:, :0], runs, live)
     rows = request.prefixes if isinstance(request, NextTokens) else request.candidates
     rows = rows[None] if rows.ndim == 1 else rows
+    if not len(rows):
+        message = f"{type(optimizer).__name__} asked about no rows: where there is no candidate, yield no request."
+        raise PluginError(message)
     run = request.run
     if run is None:
         n_runs = len(search.tracks)
@@ -86,6 +89,7 @@ def answer(problem: Problem, asked: Sequence[Asked], limits: Limits) -> Iterator
         return
     with_gradient = isinstance(asked[0].request, Gradients)
     grants = [_granted(item, limits) for item in asked]
+    # A request has rows, so that there are none only where no budget is left for any.
     rows = torch.cat([item.rows[grant.scored] for item, grant in zip(asked, grants, strict=True)])
     target = torch.cat([item.target[grant.scored] for item, grant in zip(asked, grants, strict=True)])
     if not len(rows):

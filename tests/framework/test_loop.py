@@ -396,6 +396,12 @@ def test_rows_that_belong_to_nobody_are_refused():
         advance(problem, optimizer, begin(problem, optimizer, tracks, 0), Budget(num_steps=1))
 
 
+def test_a_step_that_asks_about_nothing_is_refused():
+    """It was taken for one that the budget had cut short, and repeated without end."""
+    with pytest.raises(PluginError, match="Walk asked about no rows"):
+        search(toy_problem(), Walk(Losses(torch.empty(0, 2, dtype=torch.int64))), Budget(num_steps=1))
+
+
 def test_a_step_may_only_ask_what_the_host_can_answer():
     """Anything else names the optimizer."""
     with pytest.raises(PluginError, match="Walk yielded 'loss'"):
