@@ -147,7 +147,10 @@ def _result(assembly: Assembly, track: Track, seed: int, *, interrupted: bool) -
         trajectory=tuple(track.trajectory),
         coverage=problem.coverage(),
         provenance=Provenance(
-            recipe=_recipe(assembly), seed=seed, versions=_versions(assembly), models=dict(assembly.models)
+            recipe=_recipe(assembly, track.target),
+            seed=seed,
+            versions=_versions(assembly),
+            models=dict(assembly.models),
         ),
     )
 
@@ -179,9 +182,17 @@ def _shown(live: Any) -> list[str]:
     return [kind, repr(getattr(live, "config", None)), *names]
 
 
-def _recipe(assembly: Assembly) -> dict[str, Any]:
+def _recipe(assembly: Assembly, target: int) -> dict[str, Any]:
+    """Return the pipeline that finds the result of one target, without what its terms compare the others with."""
+    n_targets = assembly.problem.n_targets
+    terms = [
+        attrs.evolve(term, targets=[term.targets[target]])
+        if term.targets is not None and len(term.targets) == n_targets
+        else term
+        for term in assembly.pipeline.terms
+    ]
     try:
-        return assembly.pipeline.to_dict()
+        return attrs.evolve(assembly.pipeline, terms=terms).to_dict()
     except AssemblyError:
         # Live objects have no names to be found again by; the result says so with an empty recipe.
         return {}

@@ -44,9 +44,12 @@ def _weight(value: Any) -> float:
     return weight
 
 
-def _targets(targets: Any) -> Any:
-    if targets is None or (isinstance(targets, Sequence) and not isinstance(targets, str | bytes)):
-        return targets
+def _targets(targets: Any) -> list[Any] | None:
+    if targets is None:
+        return None
+    if isinstance(targets, Sequence) and not isinstance(targets, str | bytes):
+        # A recipe has lists only; what stands in place of one target is a group of several.
+        return [tuple(target) if isinstance(target, list) else target for target in targets]
     message = f"A term has the targets {targets!r}, which are not a list: give a list, also for a single one."
     raise InputError(message)
 

@@ -32,7 +32,8 @@ class TargetRecord:
     name: str
     """The picture's path where there is one, otherwise the text or label itself."""
     sha256: str = ""
-    """Of a picture's pixels (after conversion to RGB), so that a re-run notices another picture."""
+    """Of a picture's pixels (after conversion to RGB), so that a re-run notices another picture; those of a group's
+    members one after the other; empty for a text."""
 
 
 @attrs.frozen
@@ -40,7 +41,8 @@ class Provenance:
     """The distributions, options, models and seed that made a result."""
 
     recipe: Mapping[str, Any]
-    """The pipeline by names and options, as `Pipeline.from_dict` reads it; empty where live objects went in."""
+    """The pipeline by names and options, as `Pipeline.from_dict` reads it, its terms' own targets those of this result;
+    empty where live objects went in."""
     seed: int
     versions: Mapping[str, str]
     """Distribution to version: Preimage, its plugins, torch, and Python."""

@@ -88,6 +88,13 @@ def test_a_weight_that_yaml_takes_for_a_text_is_a_number(tmp_path):
     assert Pipeline.load(tmp_path / "recipe.yaml") == PIPELINE
 
 
+def test_a_group_of_targets_survives_being_written_down():
+    """Files know lists only, and a target that is one is a group."""
+    term = Term(objective="text-similarity", model="miniworld:clip", targets=[("a red circle", "a star"), "a square"])
+    pipeline = Pipeline(stages=PIPELINE.stages, terms=[term])
+    assert Pipeline.from_dict(pipeline.to_dict()) == pipeline
+
+
 def test_a_live_object_cannot_be_written_down():
     """The message says where it stands."""
     pipeline = Pipeline(stages=[Stage(optimizer=object(), budget=Budget(num_steps=1))], terms=PIPELINE.terms)
