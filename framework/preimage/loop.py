@@ -13,7 +13,7 @@ import torch
 from preimage.answering import answer, read_back, read_request
 from preimage.api.events import StepEvent
 from preimage.budget import Limits
-from preimage.errors import PluginError
+from preimage.errors import ConstraintError, PluginError
 from preimage.search import Search
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def advance(
                 # A run whose budget ended in the midst of a step that its company finished has not finished it.
                 if whole and track.stop_reason is None:
                     track.step += 1
-                    _require_best(optimizer, track)
+                    _require_best(problem, optimizer, track)
                 if track.best is not None and track.lowest < float("inf"):
                     track.finish_step()
             if whole:
@@ -210,13 +210,28 @@ def _stop_where_due(searches: Iterable[Search], limits: Limits) -> None:
                 track.stop_reason = limits.spent_by(track)
 
 
-def _require_best(optimizer: Optimizer[Any], track: Track) -> None:
-    if track.best is None:
+def _require_best(problem: Problem, optimizer: Optimizer[Any], track: Track) -> None:
+    """Raise where a step has ended and there is no prompt.
+
+    Raises:
+        ConstraintError: what was asked about turns into something else when its text is read.
+        PluginError: nothing was asked about.
+    """
+    if track.best is not None:
+        return
+    name = type(optimizer).__name__
+    if track.spent.candidates:
         message = (
-            f"After its first step {type(optimizer).__name__} has no prompt whose text can be read back: every "
-            "optimizer has to ask for the loss of at least one readable candidate in each step."
+            f"None of the {track.spent.candidates} prompts that {name} has tried is read back from its text as 1 to "
+            f"{problem.space.max_length} tokens that may be proposed, which is what {problem.space.name} has room for: "
+            "start from a shorter prompt (prompt_length), shorten the template, or allow more words."
         )
-        raise PluginError(message)
+        raise ConstraintError(message)
+    message = (
+        f"After its first step {name} has no prompt whose text can be read back: every optimizer has to ask for the "
+        "loss of at least one readable candidate in each step."
+    )
+    raise PluginError(message)
 
 
 def _event(searches: Sequence[Search], problem: Problem) -> StepEvent | None:

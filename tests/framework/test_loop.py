@@ -7,7 +7,7 @@ import torch
 from preimage.api import Gradients, Losses, NextTokens
 from preimage.api.events import Spent
 from preimage.budget import Budget
-from preimage.errors import PluginError
+from preimage.errors import ConstraintError, PluginError
 from preimage.loop import advance, begin
 from preimage.problem import BoundTerm, Problem
 from preimage.search_space import Constraints, SearchSpace
@@ -198,6 +198,21 @@ def test_a_prompt_that_reads_back_differently_is_never_the_best():
     assert tuple(ids) == best.ids
     assert best.loss == problem.score_texts([best.text], torch.tensor([0])).losses.item()
     assert (best.text, best.step) == ("ab", 1)
+
+
+def test_prompts_that_read_as_more_than_fits_are_not_blamed_on_the_plugin():
+    """The message says what to shorten; an optimizer that asks about nothing is a plugin's fault."""
+    from tokenizers import Tokenizer, decoders, models
+
+    tokenizer = Tokenizer(models.BPE({"a": 0, "b": 1, "ab": 2}, []))
+    tokenizer.decoder = decoders.Fuse()
+    tokens = TokenizerSpace(tokenizer, torch.ones(3, 6).double(), name="splitting", max_length=3, special_ids=())
+    problem = Problem(SearchSpace(tokens), [BoundTerm("toy", ToyObjective(tokens))])
+    long = torch.tensor([[2, 2]])  # "abab", which is read as four tokens
+    with pytest.raises(ConstraintError, match="None of the 1 prompts that Walk .* as 1 to 3 tokens"):
+        search(problem, Walk(Losses(long), start=(2, 2)), Budget(num_steps=1))
+    with pytest.raises(PluginError, match="has to ask for the loss of at least one"):
+        search(problem, Walk(start=(2, 2)), Budget(num_steps=1))
 
 
 def test_reading_back_brings_in_no_token_that_may_not_be_proposed():
