@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -197,6 +198,14 @@ class TestResults:
         assert json.loads(output.read_text()) == json.loads(out)
         assert "<svg" in html.read_text()
         assert str(html) in err
+
+    def test_a_name_that_is_not_utf_8(self, call: Call, picture: str, tmp_path: Path) -> None:
+        """What is found for a picture of any name can be written and printed."""
+        odd, output = tmp_path / os.fsdecode(b"caf\xe9.png"), tmp_path / "result.json"
+        shutil.copy(picture, odd)
+        for arguments in (["--json"], []):
+            assert call(odd, *QUICK, "--num-steps", 1, "--output", output, *arguments)[0] == 0
+            assert Result.load(output).target.name == str(odd)
 
     def test_python_gives_the_same(self, call: Call, picture: str) -> None:
         """The command is the pipeline that Python would have built."""
