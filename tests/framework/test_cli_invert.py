@@ -613,3 +613,9 @@ class TestSettings:
         recipe = json.loads(out)["provenance"]["recipe"]
         assert recipe["stages"][0]["optimizer"] == "random-search"
         assert recipe["terms"][0]["model"] == "miniworld:clip"
+
+        (tmp_path / "preimage.toml").write_text(settings.replace("random-search", "random-search -> "))
+        monkeypatch.setattr("preimage._catalogue._of_process", functools.cache(Catalogue))
+        code, _, err = call(picture)
+        assert code == 2
+        assert "'random-search -> ' names no optimizer" in err

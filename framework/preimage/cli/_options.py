@@ -128,9 +128,10 @@ def _described(arguments: argparse.Namespace, defaults: Mapping[str, str]) -> An
     from preimage.pipeline import Pipeline, Stage
     from preimage.search_space import Constraints
 
-    names = [name.strip() for name in (arguments.optimizer or defaults.get("optimizer", "gcg")).split("->")]
+    search = arguments.optimizer or defaults.get("optimizer", "gcg")
+    names = [name.strip() for name in search.split("->")]
     if not all(names):
-        message = f"{arguments.optimizer!r} names no optimizer at one side of '->': write 'random-search -> gcg'."
+        message = f"{search!r} names no optimizer at one side of '->': write 'random-search -> gcg'."
         raise UsageError(message)
     options = _stage_options(arguments.option or (), names)
     presets = _stage_presets(arguments.preset or (), names)
