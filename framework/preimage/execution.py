@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +56,12 @@ def execute(
 
     tracks = [Track(target) for target in range(problem.n_targets)]
     reached: list[tuple[Search, ...]] = []
+    covered: list[Mapping[str, Mapping[str, int]]] = []
     if resume and checkpoint is not None and Path(checkpoint).exists():
-        reached = _taken_up(assembly, checkpoints.load(checkpoint, identity, list(assembly.optimizers), problem))
+        saved = checkpoints.load(checkpoint, identity, list(assembly.optimizers), problem)
+        reached = _taken_up(assembly, saved)
+        *covered, so_far = saved.coverage[: len(reached)]
+        problem.count_on(so_far)
         tracks = sorted((track for search in reached[-1] for track in search.tracks), key=lambda track: track.target)
     interrupted = False
     first = max(len(reached) - 1, 0)
@@ -66,9 +70,11 @@ def execute(
             optimizer = assembly.optimizers[stage]
             if stage == len(reached):
                 # The stages before are kept as they ended: a larger budget may let one of them go on.
+                if reached:
+                    covered.append(problem.coverage())
                 reached = [tuple(search.copied() for search in ended) for ended in reached]
                 reached.append(tuple(begin(problem, optimizer, tracks, seed, stage=stage)))
-            save = _Saver(checkpoint, checkpoint_every, identity, reached, assembly)
+            save = _Saver(checkpoint, checkpoint_every, identity, reached, covered, assembly)
             advance(
                 problem,
                 optimizer,
@@ -84,7 +90,7 @@ def execute(
             raise
         interrupted = True
         if reached:
-            _Saver(checkpoint, checkpoint_every, identity, reached, assembly).now()
+            _Saver(checkpoint, checkpoint_every, identity, reached, covered, assembly).now()
     results = [_result(assembly, track, seed, interrupted=interrupted) for track in tracks]
     if finished:
         finished(results)
@@ -99,6 +105,7 @@ class _Saver:
     every: int
     identity: str
     stages: Sequence[tuple[Search, ...]]
+    covered: Sequence[Mapping[str, Mapping[str, int]]]
     assembly: Assembly
     steps: int = 0
 
@@ -109,7 +116,7 @@ class _Saver:
 
     def now(self) -> None:
         if self.path is not None:
-            checkpoints.save(self.path, self.identity, self.stages, self.assembly.problem)
+            checkpoints.save(self.path, self.identity, self.stages, self.assembly.problem, self.covered)
 
 
 def _taken_up(assembly: Assembly, saved: checkpoints.Checkpoint) -> list[tuple[Search, ...]]:

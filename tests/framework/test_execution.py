@@ -178,6 +178,40 @@ def test_a_stage_that_was_cut_short_goes_on_only_with_more(catalogue, tmp_path, 
     assert [result.spent.candidates for result in resumed] == [result.spent.candidates for result in straight]
 
 
+@pytest.mark.parametrize("budgets", [(2, 5), (4, 3)])
+def test_coverage_counts_on_where_the_run_is_taken_up(catalogue, tmp_path, budgets):
+    """From the beginning of the run, without the stages that are done again."""
+
+    @attrs.define
+    class Served:
+        words: int = 0
+
+    class Counted:
+        """An adapter between spaces of the same words."""
+
+        def __init__(self):
+            self.coverage = Served()
+
+        def pull_back(self, ids, translated, gradient):
+            self.coverage.words += ids.numel()
+            return gradient
+
+    def pipeline(*steps):
+        optimizer = GCG(GCGConfig(prompt_length=3, search_width=4, topk=4))
+        terms = [
+            Term(objective=ToyObjective(toy_tokens(), n_targets=2)),
+            Term(objective=ToyObjective(toy_tokens(seed=1), n_targets=2), adapter=Counted()),
+        ]
+        return Pipeline(stages=[Stage(optimizer=optimizer, budget=Budget(num_steps=n)) for n in steps], terms=terms)
+
+    path = tmp_path / "run.safetensors"
+    pipeline(2, 3).run(TARGETS, catalogue=catalogue, checkpoint=path)
+    resumed = pipeline(*budgets).run(TARGETS, catalogue=catalogue, checkpoint=path, resume=True)
+    straight = pipeline(*budgets).run(TARGETS, catalogue=catalogue)
+
+    assert resumed[0].coverage == straight[0].coverage == {"ToyObjective": {"words": sum(budgets) * 2 * 3}}
+
+
 def test_other_options_do_not_take_up_the_run(catalogue, tmp_path):
     """Also those of live objects."""
     path = tmp_path / "run.safetensors"
