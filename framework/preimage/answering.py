@@ -60,6 +60,9 @@ def read_request(optimizer: Optimizer[Any], search: Search, request: object) -> 
         return Asked(search, request, runs[:, None][:, :0], runs, live)
     rows = request.prefixes if isinstance(request, NextTokens) else request.candidates
     rows = rows[None] if rows.ndim == 1 else rows
+    if not len(rows):
+        message = f"{type(optimizer).__name__} asked about no rows: where there is no candidate, yield no request."
+        raise PluginError(message)
     run = request.run
     if run is None:
         n_runs = len(search.tracks)
@@ -74,7 +77,10 @@ def read_request(optimizer: Optimizer[Any], search: Search, request: object) -> 
 
 
 def answer(problem: Problem, asked: Sequence[Asked], limits: Limits) -> Iterator[tuple[Asked, Any]]:
-    """Yield the answer to each of `asked`, all of one kind; None where the budget is at its end."""
+    """Yield the answer to each of `asked`, all of one kind; None where the budget is at its end.
+
+    Where it is at its end for some of a search's runs only, all are answered, because their state goes on.
+    """
     if isinstance(asked[0].request, NextTokens):
         yield from _next_tokens(problem, asked)
         return
@@ -82,19 +88,20 @@ def answer(problem: Problem, asked: Sequence[Asked], limits: Limits) -> Iterator
         yield from _captions(problem, asked)
         return
     with_gradient = isinstance(asked[0].request, Gradients)
-    granted = [_granted(item, limits) for item in asked]
-    rows = torch.cat([item.rows[mask] for item, mask in zip(asked, granted, strict=True)])
-    target = torch.cat([item.target[mask] for item, mask in zip(asked, granted, strict=True)])
+    grants = [_granted(item, limits) for item in asked]
+    # A request has rows, so that there are none only where no budget is left for any.
+    rows = torch.cat([item.rows[grant.scored] for item, grant in zip(asked, grants, strict=True)])
+    target = torch.cat([item.target[grant.scored] for item, grant in zip(asked, grants, strict=True)])
     if not len(rows):
         yield from ((item, None) for item in asked)
         return
     evaluation = (problem.losses_and_gradients if with_gradient else problem.losses)(rows, target)
     start = 0
-    for item, mask in zip(asked, granted, strict=True):
-        span = slice(start, start + int(mask.sum()))
+    for item, grant in zip(asked, grants, strict=True):
+        span = slice(start, start + int(grant.scored.sum()))
         start = span.stop
-        _account(problem, item, mask, evaluation, span)
-        if not mask.all():
+        _account(problem, item, grant, evaluation, span)
+        if grant.cut:
             yield item, None
         elif with_gradient:
             assert evaluation.gradient is not None
@@ -129,26 +136,44 @@ def _captions(problem: Problem, asked: Sequence[Asked]) -> Iterator[tuple[Asked,
             yield item, said if item.search.rowwise else said[0]
 
 
-def _granted(item: Asked, limits: Limits) -> Tensor:
-    """Return which rows the budget still pays for, bool ``(B,)``."""
-    granted = torch.ones(len(item.rows), dtype=torch.bool, device=item.rows.device)
+@attrs.frozen(eq=False)
+class _Grant:
+    """What the budget makes of a request.
+
+    Attributes:
+        paid: which rows the budgets of their runs still pay for, bool ``(B,)``.
+        cut: whether no run can go on, so that the step ends here.
+    """
+
+    paid: Tensor
+    cut: bool
+
+    @property
+    def scored(self) -> Tensor:
+        """Which rows are scored, bool ``(B,)``."""
+        return self.paid if self.cut else torch.ones_like(self.paid)
+
+
+def _granted(item: Asked, limits: Limits) -> _Grant:
+    """Return what the budget still pays for; why a run cannot go on is written down."""
+    paid = torch.ones(len(item.rows), dtype=torch.bool, device=item.rows.device)
     for index, track in enumerate(item.search.tracks):
         if not item.live[index]:
             continue
         left = limits.candidates_left(track)
         mine = item.run == index
         if left is not None and int(mine.sum()) > left:
-            granted &= ~mine | (mine.cumsum(0) <= left)
+            paid &= ~mine | (mine.cumsum(0) <= left)
             track.stop_reason = "max_candidates"
-    return granted
+    return _Grant(paid, cut=all(track.stop_reason is not None for track in item.search.tracks))
 
 
-def _account(problem: Problem, item: Asked, mask: Tensor, evaluation: Evaluation, span: slice) -> None:
+def _account(problem: Problem, item: Asked, grant: _Grant, evaluation: Evaluation, span: slice) -> None:
     """Charge each run for its rows and look for a new best among them."""
-    run, rows = item.run[mask], item.rows[mask]
+    run, rows, paid = item.run[grant.scored], item.rows[grant.scored], grant.paid[grant.scored]
     losses, terms = evaluation.losses[span], evaluation.terms[span]
     for index, track in enumerate(item.search.tracks):
-        mine = run == index
+        mine = paid & (run == index)
         if not (item.live[index] and mine.any()):
             continue
         track.charge(
@@ -163,7 +188,7 @@ def _account(problem: Problem, item: Asked, mask: Tensor, evaluation: Evaluation
 def _keep_best(problem: Problem, track: Track, rows: Tensor, losses: Tensor, terms: Tensor) -> None:
     """Let the lowest loss become the best, if its text is read back as its ids.
 
-    Candidates that change on re-reading are never the best; the prompt they turn into may be.
+    Candidates that change on re-reading are never the best; the prompt they turn into may be, if it is allowed.
     """
     better = track.would_improve(losses, rows.shape[1]).nonzero().flatten()
     if not len(better):
@@ -172,7 +197,7 @@ def _keep_best(problem: Problem, track: Track, rows: Tensor, losses: Tensor, ter
     stable = problem.stable(rows[order])
     first = int(stable.int().argmax()) if stable.any() else len(order)
     for index in order[: min(first, _READ_BACK)]:
-        read_back(problem, track, rows[index][None])
+        read_back(problem, track, rows[index][None], track.step + 1)
     if first < len(order):
         winner = order[first]
         (text,) = problem.space.decode(rows[winner][None])
@@ -187,13 +212,26 @@ def _keep_best(problem: Problem, track: Track, rows: Tensor, losses: Tensor, ter
         )
 
 
-def read_back(problem: Problem, track: Track, row: Tensor) -> None:
-    """Score the text of `row`, ``(1, L)``, as it is read back, if it fits, and keep it if it is better."""
+def read_back(problem: Problem, track: Track, row: Tensor, step: int) -> None:
+    """Score the text of `row`, ``(1, L)``, as it is read back, if it fits, and keep it if it is better.
+
+    What a search starts from counts whatever it turns into, so that there is a result; a candidate does not where
+    reading it brings in a token that may not be proposed.
+
+    Arguments:
+        problem: scores it.
+        track: of the run that it belongs to.
+        row: the token ids.
+        step: that it came up in; 0 for what the search starts from.
+    """
     (text,) = problem.space.decode(row)
     (ids,) = problem.space.encode([text])
     if not (0 < len(ids) <= problem.space.max_length and problem.space.is_readable([text]).all()):
         return
+    brought_in = sorted(set(ids).difference(row[0].tolist()))
+    if step > 0 and not problem.space.allowed[brought_in].all():
+        return
     evaluation = problem.score_texts([text], torch.tensor([track.target], device=row.device))
     track.charge(forward=int(evaluation.forward.sum()))
     terms = tuple(evaluation.terms[0].tolist())
-    track.improve(Best(text, tuple(ids), float(evaluation.losses[0]), terms, track.step))
+    track.improve(Best(text, tuple(ids), float(evaluation.losses[0]), terms, step))

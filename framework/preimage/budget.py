@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -15,17 +16,52 @@ if TYPE_CHECKING:
 __all__ = ["Budget", "Limits"]
 
 
-def _positive(_budget: Budget, attribute: attrs.Attribute[Any], value: float | None) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-        message = f"{attribute.name}={value!r} is not a number: give one above 0, or leave it out for no such limit."
+def _number(value: Any) -> Any:
+    """Return the number that a text says, because YAML takes ``1e-3`` for a text, and anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def _whole(value: Any) -> Any:
+    """Return a whole number as an integer, however it is written, and anything else as it is."""
+    value = _number(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _positive(_budget: Budget, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        wrong = f"{value!r} is not a number"
+    elif not value > 0:
+        wrong = f"{value} allows nothing"
+    elif math.isinf(value):
+        wrong = f"{value} is never reached"
+    else:
+        return
+    message = f"{attribute.name}={wrong}: give a number above 0, or leave it out for no such limit."
+    raise BudgetError(message)
+
+
+def _counts(_budget: Budget, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if isinstance(value, float):
+        message = f"{attribute.name}={value} is not a whole number: give one above 0, or leave it out."
         raise BudgetError(message)
-    if value is not None and not value > 0:
-        message = f"{attribute.name}={value} allows nothing: give a number above 0, or leave it out for no such limit."
-        raise BudgetError(message)
+
+
+def _finite(_budget: Budget, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)):
+        return
+    message = f"{attribute.name}={value!r} is not a number to compare with: give the loss at which to stop, or none."
+    raise BudgetError(message)
 
 
 def _count(help_text: str) -> Any:
-    return attrs.field(default=None, validator=_positive, metadata={"help": help_text})
+    return attrs.field(default=None, converter=_whole, validator=[_positive, _counts], metadata={"help": help_text})
 
 
 @attrs.frozen(kw_only=True)
@@ -45,10 +81,15 @@ class Budget:
     num_steps: int | None = _count("Steps of the optimizer.")
     max_candidates: int | None = _count("Candidates whose loss is asked for.")
     max_passes: int | None = _count("Rows through a model, forward and backward.")
-    max_seconds: float | None = _count("Wall-clock time.")
+    max_seconds: float | None = attrs.field(
+        default=None, converter=_number, validator=_positive, metadata={"help": "Wall-clock time."}
+    )
     patience: int | None = _count("Stop after this many steps without an improvement.")
     target_loss: float | None = attrs.field(
-        default=None, metadata={"help": "Stop as soon as the best loss is this low."}
+        default=None,
+        converter=_number,
+        validator=_finite,
+        metadata={"help": "Stop as soon as the best loss is this low."},
     )
 
     def __attrs_post_init__(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoint", "load", "packed", "save", "unpacked"]
 
-FORMAT = "preimage-run-2"
+FORMAT = "preimage-run-3"
 
 
 @attrs.frozen(eq=False)
@@ -34,6 +34,8 @@ class Checkpoint:
     """What was saved: the searches of each stage, those of the stages before the last as they ended."""
 
     stages: tuple[tuple[Search, ...], ...]
+    coverage: tuple[Mapping[str, Mapping[str, int]], ...]
+    """How the words of the gradients had been served by the end of each stage."""
 
     @property
     def searches(self) -> tuple[Search, ...]:
@@ -41,7 +43,13 @@ class Checkpoint:
         return self.stages[-1]
 
 
-def save(path: str | os.PathLike[str], identity: str, stages: Sequence[tuple[Search, ...]], problem: Problem) -> None:
+def save(
+    path: str | os.PathLike[str],
+    identity: str,
+    stages: Sequence[tuple[Search, ...]],
+    problem: Problem,
+    covered: Sequence[Mapping[str, Mapping[str, int]]] = (),
+) -> None:
     """Write the searches of all stages up to the one that was reached to `path`, replacing what was there.
 
     Arguments:
@@ -49,6 +57,7 @@ def save(path: str | os.PathLike[str], identity: str, stages: Sequence[tuple[Sea
         identity: a hash of everything that shaped the run, compared when it is loaded.
         stages: the searches of each stage, at the end of a step.
         problem: whose memory goes along, so that a resumed run meets the same numbers.
+        covered: its coverage at the end of each stage before the last.
 
     Raises:
         PluginError: a state holds something other than tensors, numbers, texts and tuples of these.
@@ -56,7 +65,8 @@ def save(path: str | os.PathLike[str], identity: str, stages: Sequence[tuple[Sea
     from safetensors.torch import save_file
 
     tensors = {f"memory/{name}": tensor for name, tensor in problem.memory.to_tensors().items()}
-    header: dict[str, Any] = {"batch_size": problem.batch_size, "stages": []}
+    coverage = [*covered, problem.coverage()]
+    header: dict[str, Any] = {"batch_size": problem.batch_size, "stages": [], "coverage": coverage}
     for stage, searches in enumerate(stages):
         header["stages"].append([])
         for number, search in enumerate(searches):
@@ -121,7 +131,7 @@ def load(path: str | os.PathLike[str], identity: str, optimizers: list[Optimizer
             tracks = [_track(track) for track in saved["tracks"]]
             searches.append(Search(state, rngs, tracks, optimizer.rowwise))
         stages.append(tuple(searches))
-    return Checkpoint(tuple(stages))
+    return Checkpoint(tuple(stages), tuple(header["coverage"]))
 
 
 def _generator(state: torch.Tensor) -> torch.Generator:
@@ -161,7 +171,10 @@ def unpacked(value: Any, tensors: dict[str, torch.Tensor], device: torch.device)
 
 
 def _track(saved: dict[str, Any]) -> Track:
-    best = saved["best"]
+    best, before = saved["best"], saved["before_cut"]
+    if before is not None and saved["stop_reason"] is None:
+        # Not the budget cut the step short, so no budget says whether it is repeated.
+        return _track(before)
     return Track(
         **{
             **saved,
@@ -169,6 +182,7 @@ def _track(saved: dict[str, Any]) -> Track:
             "spent": Spent(**saved["spent"]),
             "before_stage": Spent(**saved["before_stage"]),
             "trajectory": [Point(**{**point, "spent": Spent(**point["spent"])}) for point in saved["trajectory"]],
+            "before_cut": before and _track(before),
             # A larger budget may let the run go on, so why it stopped is decided anew.
             "stop_reason": None,
         }

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,9 @@ import torch
 from preimage import checkpoint as checkpoints
 from preimage.api.events import RunEvent
 from preimage.errors import AssemblyError, BudgetError
+from preimage.image import sha256
 from preimage.loop import Listener, advance, begin, goes_on
+from preimage.recipe import to_dict
 from preimage.result import Provenance, Result
 from preimage.search import Search
 from preimage.track import Track
@@ -54,8 +56,12 @@ def execute(
 
     tracks = [Track(target) for target in range(problem.n_targets)]
     reached: list[tuple[Search, ...]] = []
+    covered: list[Mapping[str, Mapping[str, int]]] = []
     if resume and checkpoint is not None and Path(checkpoint).exists():
-        reached = _taken_up(assembly, checkpoints.load(checkpoint, identity, list(assembly.optimizers), problem))
+        saved = checkpoints.load(checkpoint, identity, list(assembly.optimizers), problem)
+        reached = _taken_up(assembly, saved)
+        *covered, so_far = saved.coverage[: len(reached)]
+        problem.count_on(so_far)
         tracks = sorted((track for search in reached[-1] for track in search.tracks), key=lambda track: track.target)
     interrupted = False
     first = max(len(reached) - 1, 0)
@@ -64,9 +70,11 @@ def execute(
             optimizer = assembly.optimizers[stage]
             if stage == len(reached):
                 # The stages before are kept as they ended: a larger budget may let one of them go on.
+                if reached:
+                    covered.append(problem.coverage())
                 reached = [tuple(search.copied() for search in ended) for ended in reached]
                 reached.append(tuple(begin(problem, optimizer, tracks, seed, stage=stage)))
-            save = _Saver(checkpoint, checkpoint_every, identity, reached, assembly)
+            save = _Saver(checkpoint, checkpoint_every, identity, reached, covered, assembly)
             advance(
                 problem,
                 optimizer,
@@ -82,7 +90,7 @@ def execute(
             raise
         interrupted = True
         if reached:
-            _Saver(checkpoint, checkpoint_every, identity, reached, assembly).now()
+            _Saver(checkpoint, checkpoint_every, identity, reached, covered, assembly).now()
     results = [_result(assembly, track, seed, interrupted=interrupted) for track in tracks]
     if finished:
         finished(results)
@@ -97,6 +105,7 @@ class _Saver:
     every: int
     identity: str
     stages: Sequence[tuple[Search, ...]]
+    covered: Sequence[Mapping[str, Mapping[str, int]]]
     assembly: Assembly
     steps: int = 0
 
@@ -107,7 +116,7 @@ class _Saver:
 
     def now(self) -> None:
         if self.path is not None:
-            checkpoints.save(self.path, self.identity, self.stages, self.assembly.problem)
+            checkpoints.save(self.path, self.identity, self.stages, self.assembly.problem, self.covered)
 
 
 def _taken_up(assembly: Assembly, saved: checkpoints.Checkpoint) -> list[tuple[Search, ...]]:
@@ -145,27 +154,52 @@ def _result(assembly: Assembly, track: Track, seed: int, *, interrupted: bool) -
         trajectory=tuple(track.trajectory),
         coverage=problem.coverage(),
         provenance=Provenance(
-            recipe=_recipe(assembly), seed=seed, versions=_versions(assembly), models=dict(assembly.models)
+            recipe=_recipe(assembly, track.target),
+            seed=seed,
+            versions=_versions(assembly),
+            models=dict(assembly.models),
         ),
     )
 
 
 def _identity(assembly: Assembly, seed: int) -> str:
     """Return a hash of everything that shapes the run besides its budgets."""
-    recipe = _recipe(assembly)
-    for stage in recipe.get("stages", ()):
-        stage.pop("budget", None)
+    recipe = to_dict(assembly.pipeline, live=_shown)
+    for stage in recipe["stages"]:
+        del stage["budget"]
     recipe.pop("budget", None)
-    # Live objects are told apart by what they show of themselves.
-    live = [repr(getattr(optimizer, "config", type(optimizer))) for optimizer in assembly.optimizers]
+    # What a preset's name stands for is in no recipe, and may be another thing tomorrow.
+    options = [repr(getattr(optimizer, "config", type(optimizer))) for optimizer in assembly.optimizers]
     targets = [attrs.asdict(target) for target in assembly.targets]
-    shape = [recipe, live, seed, targets, dict(assembly.models)]
+    shape = [recipe, options, seed, targets, dict(assembly.models)]
     return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
 
 
-def _recipe(assembly: Assembly) -> dict[str, Any]:
+def _shown(live: Any) -> list[str]:
+    """Return what a live object shows of itself, by which it is told from others."""
+    from PIL.Image import Image
+
+    kind = f"{type(live).__module__}.{type(live).__qualname__}"
+    if isinstance(live, Image):
+        return [kind, sha256(live)]
+    if isinstance(live, os.PathLike):
+        return [kind, os.fspath(live)]
+    # A model has a reference; an objective is bound to one, whose name its space has.
+    names = [getattr(live, "reference", ""), getattr(getattr(live, "space", None), "name", "")]
+    return [kind, repr(getattr(live, "config", None)), *names]
+
+
+def _recipe(assembly: Assembly, target: int) -> dict[str, Any]:
+    """Return the pipeline that finds the result of one target, without what its terms compare the others with."""
+    n_targets = assembly.problem.n_targets
+    terms = [
+        attrs.evolve(term, targets=[term.targets[target]])
+        if term.targets is not None and len(term.targets) == n_targets
+        else term
+        for term in assembly.pipeline.terms
+    ]
     try:
-        return assembly.pipeline.to_dict()
+        return attrs.evolve(assembly.pipeline, terms=terms).to_dict()
     except AssemblyError:
         # Live objects have no names to be found again by; the result says so with an empty recipe.
         return {}

@@ -11,12 +11,13 @@ from preimage.budget import Budget
 from preimage.errors import InputError
 from preimage.pipeline import Pipeline, Stage, Term
 from preimage.preset import preset_of
+from preimage.targets import read_targets
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from preimage.loop import Listener
-    from preimage.result import Result
+    from preimage.result import Result, TargetRecord
     from preimage.search_space import Constraints
 
 __all__ = ["DEFAULT_BUDGET", "DEFAULT_MODEL", "default_budget", "invert", "rerun"]
@@ -25,6 +26,9 @@ DEFAULT_MODEL = "open_clip:ViT-H-14/laion2b_s32b_b79k"
 """The text tower that Stable Diffusion 2 listens to, so the prompt-recovery study optimises against it."""
 
 DEFAULT_BUDGET = Budget(num_steps=250)
+
+_HASH = 64
+"""Letters of a target's hash; a group has that many for each of its members."""
 
 
 @overload
@@ -133,29 +137,40 @@ def rerun(result: Result, target: Any = None) -> Result:
 
     Arguments:
         result: from names and options; one from live objects cannot name what made it.
-        target: the picture, where its file is no longer where it was.
+        target: the picture, where its file is no longer where it was; the tuple, where it was a group of several.
 
     Raises:
-        InputError: the result names no recipe, or the picture is another one.
+        InputError: the result names no recipe or no target, or the target is another one.
     """
     if not result.provenance.recipe:
         message = "This result was made with live objects, which it cannot name: build the pipeline and run it again."
         raise InputError(message)
     pipeline = Pipeline.from_dict(result.provenance.recipe)
-    source = result.target.name if target is None else target
-    if result.target.kind == "image":
-        from preimage.image import load_image, sha256
-
-        if not source:
-            message = "This result was made from a picture without a file: give the picture as `target`."
-            raise InputError(message)
-        source = Path(source) if isinstance(source, str) else source
-        found = sha256(load_image(source))
-        if found != result.target.sha256:
-            message = (
-                f"{source} is not the picture this result was made from (its pixels hash to {found[:12]}…, "
-                f"not {result.target.sha256[:12]}…): give that picture as `target`."
-            )
-            raise InputError(message)
+    made_from = result.target
+    source = _named(made_from) if target is None else target
+    if made_from.kind == "image" and isinstance(source, str):
+        source = Path(source)
+    _, (found,) = read_targets([source])
+    if (found.sha256 or found.name) != (made_from.sha256 or made_from.name):
+        why = f"it was {made_from.name!r}"
+        if made_from.sha256:
+            why = f"it hashes to {found.sha256[:12]}…, not {made_from.sha256[:12]}…"
+        message = f"{found.name or 'The picture'} is not what this result was made from ({why}): give that as `target`."
+        raise InputError(message)
     (again,) = pipeline.run([source], seed=result.provenance.seed)
     return again
+
+
+def _named(target: TargetRecord) -> str:
+    """Return the path or text that a record names.
+
+    Raises:
+        InputError: it names none, or several.
+    """
+    if len(target.sha256) > _HASH:
+        message = f"This result was made from a group, {target.name}: give its members, in a tuple, as `target`."
+        raise InputError(message)
+    if not target.name:
+        message = "This result was made from a picture without a file: give the picture as `target`."
+        raise InputError(message)
+    return target.name

@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import torch
 
 from preimage.answering import answer, read_back, read_request
 from preimage.api.events import StepEvent
 from preimage.budget import Limits
-from preimage.errors import PluginError
+from preimage.errors import ConstraintError, PluginError
 from preimage.search import Search
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def begin(
             continue
         for row, track in zip(rows, search.tracks, strict=True):
             if track.best is None:
-                read_back(problem, track, row[None])
+                read_back(problem, track, row[None], track.step)
     return searches
 
 
@@ -74,8 +75,9 @@ def advance(
 ) -> None:
     """Step all searches in lockstep until each has a reason to stop.
 
-    The searches and their tracks are left at the last whole step: a step that the budget cut short counts in
-    what was spent and may have improved the best, but its state is dropped, so that a resumed run repeats it.
+    The searches are left at the last whole step: a step that was cut short, by the budget or by Ctrl-C, counts in what
+    was spent and may have improved the best, but its state is dropped. A run that goes on after all, with a larger
+    budget, takes that step back and repeats it.
 
     Arguments:
         problem: answers the requests.
@@ -90,30 +92,31 @@ def advance(
     _stop_where_due(searches, limits)
     while running := [search for search in searches if search.running]:
         started = time.perf_counter()
-        before = {id(search): [rng.get_state() for rng in search.rngs] for search in running}
+        before = [_Before.of(search) for search in running]
+        remembered = problem.memory.n_remembered
         finished: dict[int, Any] = {}
         try:
             finished = _step(problem, optimizer, running, limits)
         finally:
             # Also when Ctrl-C comes in the middle of a forward pass: the step will be repeated.
-            for search in running:
-                if id(search) not in finished:
-                    for rng, state in zip(search.rngs, before[id(search)], strict=True):
-                        rng.set_state(state)
+            cut = [each for each in before if id(each.search) not in finished]
+            for each in cut:
+                each.keep()
+            if cut:
+                problem.memory.forget(remembered, {track.target for each in cut for track in each.search.tracks})
         seconds = time.perf_counter() - started
-        for search in running:
-            whole = id(search) in finished
-            for track in search.tracks:
-                if track.stop_reason is None or not whole:
-                    track.charge(seconds=seconds)
-                    track.step += whole
-                    if whole:
-                        _require_best(optimizer, track)
-                    if track.lowest < float("inf"):
-                        track.finish_step()
-        for search in running:
-            if id(search) in finished:
-                search.state = finished[id(search)]
+        for each in before:
+            whole = id(each.search) in finished
+            for track, _ in each.tracks:
+                track.charge(seconds=seconds)
+                # A run whose budget ended in the midst of a step that its company finished has not finished it.
+                if whole and track.stop_reason is None:
+                    track.step += 1
+                    _require_best(problem, optimizer, track)
+                if track.best is not None and track.lowest < float("inf"):
+                    track.finish_step()
+            if whole:
+                each.search.state = finished[id(each.search)]
         _stop_where_due(searches, limits)
         event = _event(searches, problem) if listeners else None
         if event is not None:
@@ -127,6 +130,29 @@ def goes_on(searches: Sequence[Search], budget: Budget, total: Budget | None = N
     """Tell whether `advance` would take a step with any of the searches; why the others are over is written down."""
     _stop_where_due(searches, Limits(budget, total))
     return any(search.running for search in searches)
+
+
+@attrs.frozen(eq=False)
+class _Before:
+    """A search before a step, in case that the step is cut short."""
+
+    search: Search
+    rngs: list[torch.Tensor]
+    tracks: list[tuple[Track, Track]]
+    """The runs that go on, each with what it was."""
+
+    @classmethod
+    def of(cls, search: Search) -> _Before:
+        tracks = [(track, attrs.evolve(track)) for track in search.tracks if track.stop_reason is None]
+        return cls(search, [rng.get_state() for rng in search.rngs], tracks)
+
+    def keep(self) -> None:
+        """See to it that the step can be repeated."""
+        for rng, state in zip(self.search.rngs, self.rngs, strict=True):
+            rng.set_state(state)
+        for track, before in self.tracks:
+            # The history is written at the end of a step, so that it is still what it was.
+            track.before_cut = attrs.evolve(before, trajectory=list(track.trajectory))
 
 
 def _of_one_length(tracks: Sequence[Track]) -> list[list[Track]]:
@@ -169,6 +195,11 @@ def _stop_where_due(searches: Iterable[Search], limits: Limits) -> None:
         for track in search.tracks:
             if track.stop_reason is not None:
                 continue
+            if track.before_cut is not None:
+                if limits.candidates_left(track) == 0:
+                    track.stop_reason = "max_candidates"
+                    continue
+                track.take_back()
             if search.state.done:
                 track.stop_reason = "done"
             elif budget.target_loss is not None and track.best and track.best.loss <= budget.target_loss:
@@ -179,13 +210,28 @@ def _stop_where_due(searches: Iterable[Search], limits: Limits) -> None:
                 track.stop_reason = limits.spent_by(track)
 
 
-def _require_best(optimizer: Optimizer[Any], track: Track) -> None:
-    if track.best is None:
+def _require_best(problem: Problem, optimizer: Optimizer[Any], track: Track) -> None:
+    """Raise where a step has ended and there is no prompt.
+
+    Raises:
+        ConstraintError: what was asked about turns into something else when its text is read.
+        PluginError: nothing was asked about.
+    """
+    if track.best is not None:
+        return
+    name = type(optimizer).__name__
+    if track.spent.candidates:
         message = (
-            f"After its first step {type(optimizer).__name__} has no prompt whose text can be read back: every "
-            "optimizer has to ask for the loss of at least one readable candidate in each step."
+            f"None of the {track.spent.candidates} prompts that {name} has tried is read back from its text as 1 to "
+            f"{problem.space.max_length} tokens that may be proposed, which is what {problem.space.name} has room for: "
+            "start from a shorter prompt (prompt_length), shorten the template, or allow more words."
         )
-        raise PluginError(message)
+        raise ConstraintError(message)
+    message = (
+        f"After its first step {name} has no prompt whose text can be read back: every optimizer has to ask for the "
+        "loss of at least one readable candidate in each step."
+    )
+    raise PluginError(message)
 
 
 def _event(searches: Sequence[Search], problem: Problem) -> StepEvent | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,10 +20,14 @@ class Memory:
 
     Arguments:
         capacity: how many candidates it holds; at 16 tokens each takes about 300 bytes.
+
+    Attributes:
+        n_remembered: how many candidates it has been given so far.
     """
 
     def __init__(self, capacity: int = 1 << 16) -> None:
         self.capacity = capacity
+        self.n_remembered = 0
         self._values: OrderedDict[bytes, tuple[float, ...]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -41,8 +47,15 @@ class Memory:
     def remember(self, key: bytes, values: tuple[float, ...]) -> None:
         """Keep the term values of a candidate."""
         self._values[key] = values
+        self.n_remembered += 1
         if len(self._values) > self.capacity:
             self._values.popitem(last=False)
+
+    def forget(self, since: int, targets: Collection[int]) -> None:
+        """Drop the candidates of `targets` that have come since `n_remembered` was `since`."""
+        for key in list(islice(reversed(self._values), self.n_remembered - since)):
+            if int.from_bytes(key[:4], "little") in targets:
+                del self._values[key]
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Return everything it holds, for a checkpoint."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,8 @@ import attrs
 
 from preimage.api.template import Template
 from preimage.budget import Budget
-from preimage.errors import AssemblyError, BudgetError
+from preimage.configuration import convert
+from preimage.errors import AssemblyError, BudgetError, InputError
 
 if TYPE_CHECKING:
     from preimage._catalogue import Catalogue
@@ -29,6 +31,27 @@ def _template(value: str | Template) -> Template:
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     # `dict` itself would do, but type checkers would then refuse every dictionary that is given.
     return dict(options)
+
+
+def _weight(value: Any) -> float:
+    try:
+        weight = float(convert(value, float))
+    except ValueError:
+        weight = math.nan
+    if not math.isfinite(weight):
+        message = f"A term has the weight {value!r}, which is not a number to multiply by: give one such as 0.5."
+        raise InputError(message)
+    return weight
+
+
+def _targets(targets: Any) -> list[Any] | None:
+    if targets is None:
+        return None
+    if isinstance(targets, Sequence) and not isinstance(targets, str | bytes):
+        # A recipe has lists only; what stands in place of one target is a group of several.
+        return [tuple(target) if isinstance(target, list) else target for target in targets]
+    message = f"A term has the targets {targets!r}, which are not a list: give a list, also for a single one."
+    raise InputError(message)
 
 
 def _tuple(items: Sequence[Any]) -> tuple[Any, ...]:
@@ -65,14 +88,17 @@ class Term:
         targets: what this term compares with, where that is not what the pipeline is run on.
         options: of an objective given by name.
         adapter_options: of an adapter given by name.
+
+    Raises:
+        InputError: the weight is no number, or the targets are no list.
     """
 
     objective: str | Objective
     model: str | Model | None = None
-    weight: float = 1.0
+    weight: float = attrs.field(default=1.0, converter=_weight)
     template: Template = attrs.field(factory=Template, converter=_template)
     adapter: str | EmbeddingAdapter | None = None
-    targets: Sequence[Any] | None = None
+    targets: Sequence[Any] | None = attrs.field(default=None, converter=_targets)
     options: Mapping[str, Any] = attrs.field(factory=dict, converter=_options)
     adapter_options: Mapping[str, Any] = attrs.field(factory=dict, converter=_options)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -213,6 +213,12 @@ class Problem:
             name: {how: count - self._served_before[name][how] for how, count in counts.items()}
             for name, counts in self._served().items()
         }
+
+    def count_on(self, coverage: Mapping[str, Mapping[str, int]]) -> None:
+        """Count on from what `coverage` returned before the run was interrupted."""
+        for name, counts in coverage.items():
+            for how, count in counts.items():
+                self._served_before[name][how] -= count
 
     def _served(self) -> dict[str, dict[str, int]]:
         counted: dict[str, Any] = {term.name: getattr(term.adapter, "coverage", None) for term in self.terms}

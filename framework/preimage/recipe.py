@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,21 +59,25 @@ def from_dict(data: Mapping[str, Any]) -> Pipeline:
     return pipeline
 
 
-def to_dict(pipeline: Pipeline) -> dict[str, Any]:
+def to_dict(pipeline: Pipeline, live: Callable[[Any], Any] | None = None) -> dict[str, Any]:
     """Return the pipeline by names and options; what has its default value is left out.
 
+    Arguments:
+        pipeline: what is written down.
+        live: returns what stands for a live object; without it there may be none.
+
     Raises:
-        AssemblyError: it holds live objects.
+        AssemblyError: it holds live objects, and nothing stands for them.
     """
     return {
-        "stages": [_plain(attrs.evolve(stage), {"budget": stage.budget.to_dict()}) for stage in pipeline.stages],
+        "stages": [_plain(stage, {"budget": stage.budget.to_dict()}, live) for stage in pipeline.stages],
         "terms": [
-            _plain(term, {} if term.template.text == "{optim_str}" else {"template": term.template.text})
+            _plain(term, {} if term.template.text == "{optim_str}" else {"template": term.template.text}, live)
             for term in pipeline.terms
         ],
-        **({} if pipeline.constraints is None else {"constraints": _plain(pipeline.constraints, {})}),
+        **({} if pipeline.constraints is None else {"constraints": _plain(pipeline.constraints, {}, live)}),
         **({} if pipeline.budget is None else {"budget": pipeline.budget.to_dict()}),
-        **_plain(pipeline, {}, skip=("stages", "terms", "constraints", "budget")),
+        **_plain(pipeline, {}, live, skip=("stages", "terms", "constraints", "budget")),
     }
 
 
@@ -134,7 +138,9 @@ def _record(cls: type[Any], data: Any, what: str) -> Any:
         raise InputError(message) from error
 
 
-def _plain(record: Any, replaced: dict[str, Any], skip: tuple[str, ...] = ()) -> dict[str, Any]:
+def _plain(
+    record: Any, replaced: dict[str, Any], live: Callable[[Any], Any] | None, skip: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Return the fields of `record` that differ from their defaults, as plain data."""
     plain: dict[str, Any] = {}
     for field in attrs.fields(type(record)):
@@ -145,17 +151,19 @@ def _plain(record: Any, replaced: dict[str, Any], skip: tuple[str, ...] = ()) ->
         default = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
         if field.name in skip or value == default:
             continue
-        plain[field.name] = _value(value, f"{type(record).__name__}.{field.name}")
+        plain[field.name] = _value(value, f"{type(record).__name__}.{field.name}", live)
     return plain
 
 
-def _value(value: Any, where: str) -> Any:
+def _value(value: Any, where: str, live: Callable[[Any], Any] | None) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
-        return {key: _value(item, where) for key, item in value.items()}
+        return {key: _value(item, where, live) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_value(item, where) for item in value]
+        return [_value(item, where, live) for item in value]
+    if live is not None:
+        return live(value)
     message = (
         f"{where} is a live {type(value).__name__}, which a recipe cannot name: build the pipeline from names and "
         "options where it has to be written down."

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-__all__ = ["Provenance", "Result", "TargetRecord", "to_frame"]
+__all__ = ["Provenance", "Result", "TargetRecord", "as_json", "to_frame"]
 
 FORMAT = "preimage-result-1"
 
@@ -32,7 +32,8 @@ class TargetRecord:
     name: str
     """The picture's path where there is one, otherwise the text or label itself."""
     sha256: str = ""
-    """Of a picture's pixels (after conversion to RGB), so that a re-run notices another picture."""
+    """Of a picture's pixels (after conversion to RGB), so that a re-run notices another picture; those of a group's
+    members one after the other; empty for a text."""
 
 
 @attrs.frozen
@@ -40,7 +41,8 @@ class Provenance:
     """The distributions, options, models and seed that made a result."""
 
     recipe: Mapping[str, Any]
-    """The pipeline by names and options, as `Pipeline.from_dict` reads it; empty where live objects went in."""
+    """The pipeline by names and options, as `Pipeline.from_dict` reads it, its terms' own targets those of this result;
+    empty where live objects went in."""
     seed: int
     versions: Mapping[str, str]
     """Distribution to version: Preimage, its plugins, torch, and Python."""
@@ -77,7 +79,7 @@ class Result:
 
     def to_json(self, *, indent: int | None = None) -> str:
         """Return the result as JSON, which `from_json` reads."""
-        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
+        return as_json(self.to_dict(), indent=indent)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the result to a file as JSON."""
@@ -92,6 +94,12 @@ class Result:
         """
         import cattrs
 
+        if not isinstance(data, Mapping):
+            message = (
+                f"These data are a {type(data).__name__}, and a result is an object: of a list, which "
+                "`preimage invert` writes for several pictures, give each item to Result.from_dict."
+            )
+            raise InputError(message)
         if data.get("format") != FORMAT:
             message = (
                 f"These data have the format {data.get('format')!r}, not {FORMAT!r}: give what Result.to_dict, or "
@@ -104,12 +112,25 @@ class Result:
 
     @classmethod
     def from_json(cls, text: str) -> Result:
-        """Return the result that `to_json` was called on."""
-        return cls.from_dict(json.loads(text))
+        """Return the result that `to_json` was called on.
+
+        Raises:
+            InputError: the text is not JSON, or not that of a result.
+        """
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            message = f"This text is not JSON ({error}): give what Result.to_json has written."
+            raise InputError(message) from error
+        return cls.from_dict(data)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Result:
-        """Read what `save` has written."""
+        """Read what `save` has written.
+
+        Raises:
+            InputError: the file does not hold a result.
+        """
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
 
     def to_frame(self) -> pd.DataFrame:
@@ -120,6 +141,13 @@ class Result:
         """
         rows = [{**attrs.asdict(point, recurse=False), **attrs.asdict(point.spent)} for point in self.trajectory]
         return _frame(rows).drop(columns="spent")
+
+
+def as_json(data: Any, *, indent: int | None = None) -> str:
+    """Return plain data as JSON with all letters as they are."""
+    text = json.dumps(data, indent=indent, ensure_ascii=False)
+    # What is not UTF-8 in a file's name has no letter, but JSON has an escape for it, which is also Python's.
+    return text.encode(errors="backslashreplace").decode()
 
 
 def to_frame(results: Sequence[Result]) -> pd.DataFrame:

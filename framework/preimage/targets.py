@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,7 +47,9 @@ def _read(target: Any) -> tuple[Any, TargetRecord]:
     if isinstance(target, tuple):
         values, records = zip(*(_read(part) for part in target), strict=True)
         names = ", ".join(record.name for record in records)
-        return values, TargetRecord(records[0].kind, names, "".join(record.sha256 for record in records))
+        # Joined names may be those of other members, so that a text needs a hash here, too.
+        hashes = [record.sha256 or hashlib.sha256(record.name.encode()).hexdigest() for record in records]
+        return values, TargetRecord(records[0].kind, names, "".join(hashes))
     if not shows_picture(target):
         return target, TargetRecord("text", target)
     image = load_image(target)

@@ -24,6 +24,7 @@ class Best:
     loss: float
     terms: tuple[float, ...]
     step: int
+    """Of its stage, counted from 1; 0 for what the search started from."""
 
 
 @attrs.frozen
@@ -53,6 +54,9 @@ class Track:
     improved_at: int = 0
     lowest: float = float("inf")
     stop_reason: str | None = None
+    before_cut: Track | None = None
+    """What it was before a step that was cut short. That step's cost and finds count, but if the run goes on after all,
+    the step is repeated, as if it had never been begun."""
 
     @property
     def spent_in_stage(self) -> Spent:
@@ -68,7 +72,7 @@ class Track:
     def begin_stage(self, stage: int) -> None:
         """Start counting steps and cost from zero; the best and the history stay."""
         self.stage, self.step, self.improved_at = stage, 0, 0
-        self.before_stage, self.stop_reason = self.spent, None
+        self.before_stage, self.stop_reason, self.before_cut = self.spent, None, None
 
     def charge(self, *, candidates: int = 0, forward: int = 0, backward: int = 0, seconds: float = 0.0) -> None:
         """Add to what the run has cost."""
@@ -77,7 +81,7 @@ class Track:
     def improve(self, best: Best) -> None:
         """Take over a better prompt; one that is not better is ignored."""
         if self.best is None or (best.loss, len(best.ids)) < (self.best.loss, len(self.best.ids)):
-            self.best, self.improved_at = best, self.step
+            self.best, self.improved_at = best, best.step
 
     def would_improve(self, losses: Tensor, length: int) -> Tensor:
         """Tell which of the losses, ``(B,)``, of prompts of `length` tokens are better than the best, bool ``(B,)``.
@@ -93,6 +97,13 @@ class Track:
         assert self.best is not None
         self.trajectory.append(Point(self.stage, self.step, self.lowest, self.best.loss, self.best.text, self.spent))
         self.lowest = float("inf")
+
+    def take_back(self) -> None:
+        """Become what it was before the step that was cut short."""
+        assert self.before_cut is not None
+        before = attrs.evolve(self.before_cut, trajectory=list(self.before_cut.trajectory))
+        for field in attrs.fields(Track):
+            setattr(self, field.name, getattr(before, field.name))
 
     def initial_ids(self, device: torch.device) -> Tensor:
         """Return the best ids, ``(L,)``, for the next stage to start from."""

@@ -31,6 +31,30 @@ def test_nan_is_no_limit():
 
 
 @pytest.mark.parametrize(
+    ("limits", "sentence"),
+    [
+        ({"max_seconds": float("inf")}, "max_seconds=inf is never reached"),
+        ({"num_steps": float("inf")}, "num_steps=inf is never reached"),
+        ({"num_steps": 2.5}, "num_steps=2.5 is not a whole number"),
+        ({"num_steps": True}, "num_steps=True is not a number"),
+        ({"num_steps": 2, "target_loss": float("nan")}, "target_loss=nan is not a number to compare with"),
+        ({"num_steps": 2, "target_loss": "low"}, "target_loss='low' is not a number to compare with"),
+    ],
+)
+def test_what_is_no_limit_is_refused(limits, sentence):
+    """Before anything is loaded, with the value."""
+    with pytest.raises(BudgetError, match=sentence):
+        Budget(**limits)
+
+
+def test_numbers_that_are_written_as_texts_are_read():
+    """YAML takes 1e-3, without a point, for a text."""
+    budget = Budget(num_steps="1e2", max_seconds="5e-1", target_loss="1e-3", max_candidates=4e3)
+    assert budget == Budget(num_steps=100, max_seconds=0.5, target_loss=0.001, max_candidates=4000)
+    assert budget.describe() == "num_steps=100, max_candidates=4000, max_seconds=0.5, target_loss=0.001"
+
+
+@pytest.mark.parametrize(
     ("steps", "spent", "reason"),
     [
         (4, Spent(candidates=9, forward=5, backward=4, seconds=0.9), None),

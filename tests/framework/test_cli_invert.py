@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -26,7 +27,8 @@ pytest.importorskip("preimage_objectives")
 from rich.console import Console
 
 from preimage import Budget, Catalogue, Component, Pipeline, Result, Stage, Term, catalogue
-from preimage.cli import main
+from preimage.cli import Parser, main
+from preimage.cli._options import add_pipeline_arguments, pipeline_from
 from preimage.cli.progress import Progress
 from preimage.cli.results import printable
 from preimage_miniworld.data import demo_scenes
@@ -197,6 +199,14 @@ class TestResults:
         assert "<svg" in html.read_text()
         assert str(html) in err
 
+    def test_a_name_that_is_not_utf_8(self, call: Call, picture: str, tmp_path: Path) -> None:
+        """What is found for a picture of any name can be written and printed."""
+        odd, output = tmp_path / os.fsdecode(b"caf\xe9.png"), tmp_path / "result.json"
+        shutil.copy(picture, odd)
+        for arguments in (["--json"], []):
+            assert call(odd, *QUICK, "--num-steps", 1, "--output", output, *arguments)[0] == 0
+            assert Result.load(output).target.name == str(odd)
+
     def test_python_gives_the_same(self, call: Call, picture: str) -> None:
         """The command is the pipeline that Python would have built."""
         _, out, _ = call(picture, *QUICK, "--num-steps", 2, "--json", "--template", "a photo of {optim_str}")
@@ -249,6 +259,28 @@ class TestResults:
         assert (Result.from_json(out).text, Result.from_json(out).loss) == (first.text, first.loss)
         _, out, _ = call(picture, "--recipe", recipe, "--num-steps", 1, "--json")
         assert len(Result.from_json(out).trajectory) == 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "budget"),
+        [
+            (["--patience", "2"], Budget(num_steps=9, max_seconds=60, patience=2)),
+            (["--target-loss", "0.1"], Budget(num_steps=9, max_seconds=60, patience=5, target_loss=0.1)),
+            (["--max-candidates", "30"], Budget(max_candidates=30)),
+            (["--max-candidates", "30", "--patience", "2"], Budget(max_candidates=30, patience=2)),
+            ([], Budget(num_steps=9, max_seconds=60, patience=5)),
+        ],
+    )
+    def test_limits_beside_a_recipe(self, tmp_path: Path, arguments: list[str], budget: Budget) -> None:
+        """One that ends the search takes the place of the recipe's; patience and target loss only shorten it."""
+        recipe = tmp_path / "recipe.toml"
+        recipe.write_text(
+            '[[stages]]\noptimizer = "gcg"\nbudget = { num_steps = 9, max_seconds = 60, patience = 5 }\n'
+            '[[terms]]\nobjective = "clip-similarity"\nmodel = "miniworld:clip"\n'
+        )
+        parser = Parser()
+        add_pipeline_arguments(parser)
+        pipeline = pipeline_from(parser.parse_args(["--recipe", str(recipe), *arguments]), {})
+        assert pipeline.stages[0].budget == budget
 
     def test_control_letters_are_escaped(self) -> None:
         """Nothing that a terminal would act on is printed as it is."""
@@ -581,3 +613,9 @@ class TestSettings:
         recipe = json.loads(out)["provenance"]["recipe"]
         assert recipe["stages"][0]["optimizer"] == "random-search"
         assert recipe["terms"][0]["model"] == "miniworld:clip"
+
+        (tmp_path / "preimage.toml").write_text(settings.replace("random-search", "random-search -> "))
+        monkeypatch.setattr("preimage._catalogue._of_process", functools.cache(Catalogue))
+        code, _, err = call(picture)
+        assert code == 2
+        assert "'random-search -> ' names no optimizer" in err

@@ -6,6 +6,7 @@ import torch
 
 from preimage import Budget, Catalogue, Pipeline, Stage, Term, hookimpl, rerun
 from preimage.errors import AssemblyError, BudgetError, CheckpointError, InputError
+from preimage.search_space import Constraints
 from preimage.settings import Settings
 from preimage.testing.toy import ToyObjective, toy_tokens
 from preimage_gcg.config import GCGConfig
@@ -35,6 +36,14 @@ def gist(results):
     """Return what must not depend on how a run was carried out."""
     return [
         (result.text, result.ids, result.loss, [(p.stage, p.step, p.best_loss) for p in result.trajectory])
+        for result in results
+    ]
+
+
+def costs(results):
+    """Return what each run has spent besides time, in all and by each step of its history."""
+    return [
+        [attrs.evolve(spent, seconds=0) for spent in (result.spent, *(point.spent for point in result.trajectory))]
         for result in results
     ]
 
@@ -149,11 +158,100 @@ def test_a_larger_budget_goes_on_where_the_smaller_ended(catalogue, tmp_path):
     assert gist(resumed) == gist(live_pipeline(Budget(num_steps=10)).run(TARGETS, catalogue=catalogue))
 
 
+def test_a_step_that_the_budget_cut_short_is_repeated_and_paid_once(catalogue, tmp_path):
+    """More candidates later give what as many at once do, to the last pass."""
+    path = tmp_path / "run.safetensors"
+    (short, _) = live_pipeline(Budget(max_candidates=23)).run(TARGETS, catalogue=catalogue, checkpoint=path)
+    resumed = live_pipeline(Budget(max_candidates=60)).run(TARGETS, catalogue=catalogue, checkpoint=path, resume=True)
+    straight = live_pipeline(Budget(max_candidates=60)).run(TARGETS, catalogue=catalogue)
+
+    assert short.spent.candidates == 23
+    assert gist(resumed) == gist(straight)
+    assert costs(resumed) == costs(straight)
+
+
+@pytest.mark.parametrize(("first", "begins"), [(20, 1), (45, 0)])
+def test_a_stage_that_was_cut_short_goes_on_only_with_more(catalogue, tmp_path, first, begins):
+    """With the same budget it stays as it ended, its last candidates included."""
+    path, heard = tmp_path / "run.safetensors", []
+
+    def pipeline(candidates, steps):
+        return live_pipeline(Budget(max_candidates=candidates), Budget(num_steps=steps))
+
+    pipeline(20, 2).run(TARGETS, catalogue=catalogue, checkpoint=path)
+    options = {"catalogue": catalogue, "checkpoint": path, "resume": True, "listeners": [heard.append]}
+    resumed = pipeline(first, 5).run(TARGETS, **options)
+    straight = pipeline(first, 5).run(TARGETS, catalogue=catalogue)
+
+    assert heard[0].stage == begins
+    assert gist(resumed) == gist(straight)
+    assert [result.spent.candidates for result in resumed] == [result.spent.candidates for result in straight]
+
+
+@pytest.mark.parametrize("budgets", [(2, 5), (4, 3)])
+def test_coverage_counts_on_where_the_run_is_taken_up(catalogue, tmp_path, budgets):
+    """From the beginning of the run, without the stages that are done again."""
+
+    @attrs.define
+    class Served:
+        words: int = 0
+
+    class Counted:
+        """An adapter between spaces of the same words."""
+
+        def __init__(self):
+            self.coverage = Served()
+
+        def pull_back(self, ids, translated, gradient):
+            self.coverage.words += ids.numel()
+            return gradient
+
+    def pipeline(*steps):
+        optimizer = GCG(GCGConfig(prompt_length=3, search_width=4, topk=4))
+        terms = [
+            Term(objective=ToyObjective(toy_tokens(), n_targets=2)),
+            Term(objective=ToyObjective(toy_tokens(seed=1), n_targets=2), adapter=Counted()),
+        ]
+        return Pipeline(stages=[Stage(optimizer=optimizer, budget=Budget(num_steps=n)) for n in steps], terms=terms)
+
+    path = tmp_path / "run.safetensors"
+    pipeline(2, 3).run(TARGETS, catalogue=catalogue, checkpoint=path)
+    resumed = pipeline(*budgets).run(TARGETS, catalogue=catalogue, checkpoint=path, resume=True)
+    straight = pipeline(*budgets).run(TARGETS, catalogue=catalogue)
+
+    assert resumed[0].coverage == straight[0].coverage == {"ToyObjective": {"words": sum(budgets) * 2 * 3}}
+
+
 def test_other_options_do_not_take_up_the_run(catalogue, tmp_path):
     """Also those of live objects."""
     path = tmp_path / "run.safetensors"
     live_pipeline(Budget(num_steps=2)).run(TARGETS, catalogue=catalogue, checkpoint=path)
     other = live_pipeline(Budget(num_steps=2), search_width=9)
+    with pytest.raises(CheckpointError, match="other options, models, targets or seed"):
+        other.run(TARGETS, catalogue=catalogue, checkpoint=path, resume=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"template": "oak {optim_str}"},
+        {"weight": 2.0},
+        {"objective": type("Other", (ToyObjective,), {})(toy_tokens(), n_targets=2)},
+        {"targets": ["third", "fourth"]},
+        {"constraints": Constraints(banned_words=["oak"])},
+        {"dtype": "bfloat16"},
+    ],
+)
+def test_live_objects_leave_nothing_else_out_of_a_checkpoint_s_identity(catalogue, tmp_path, change):
+    """What has a name, and what live objects show of themselves, tells the runs apart."""
+    path = tmp_path / "run.safetensors"
+    pipeline = live_pipeline(Budget(num_steps=2))
+    pipeline.run(TARGETS, catalogue=catalogue, checkpoint=path)
+    names = {field.name for field in attrs.fields(Term)}
+    (term,) = pipeline.terms
+    term = attrs.evolve(term, **{name: value for name, value in change.items() if name in names})
+    rest = {name: value for name, value in change.items() if name not in names}
+    other = attrs.evolve(pipeline, terms=[term], **rest)
     with pytest.raises(CheckpointError, match="other options, models, targets or seed"):
         other.run(TARGETS, catalogue=catalogue, checkpoint=path, resume=True)
 
@@ -194,9 +292,10 @@ def test_an_interruption_in_the_middle_of_a_step_is_taken_up_bit_for_bit(catalog
     (stopped, _) = interrupted.run(TARGETS, catalogue=catalogue, checkpoint=path)
     assert stopped.stop_reason == "interrupted"
 
-    resumed = pipeline.run(TARGETS, catalogue=catalogue, checkpoint=path, resume=True)
+    resumed = interrupted.run(TARGETS, catalogue=catalogue, checkpoint=path, resume=True)
     undisturbed = pipeline.run(TARGETS, catalogue=catalogue)
-    assert [(r.text, r.loss) for r in resumed] == [(r.text, r.loss) for r in undisturbed]
+    assert gist(resumed) == gist(undisturbed)
+    assert costs(resumed) == costs(undisturbed)
 
 
 def test_an_interruption_before_there_is_a_prompt_is_an_interruption(catalogue):

@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from preimage.api import Gradients, Losses, NextTokens
+from preimage.api.events import Spent
 from preimage.budget import Budget
-from preimage.errors import PluginError
+from preimage.errors import ConstraintError, PluginError
 from preimage.loop import advance, begin
 from preimage.problem import BoundTerm, Problem
-from preimage.search_space import SearchSpace
+from preimage.search_space import Constraints, SearchSpace
 from preimage.testing.toy import ToyObjective, brute_force, toy_problem
 from preimage.text_space import TokenizerSpace
 from preimage.track import Best, Track
@@ -123,6 +124,24 @@ def test_patience_ends_a_run_that_has_stopped_improving():
     assert track.step == track.improved_at + 20
 
 
+def test_patience_counts_the_steps_after_the_one_that_improved():
+    """One step of patience is one step without an improvement, not the very step that improved."""
+
+    class Downhill(Walk):
+        def step(self, space, state, rng):
+            following = path[path.index(state.current.tolist()) + 1]
+            yield Losses(torch.tensor([following]))
+            return WalkState(torch.tensor(following))
+
+    problem = toy_problem()
+    pairs = torch.arange(24)[:, None].repeat(1, 2)
+    worst_first = problem.losses(pairs, torch.zeros(24, dtype=torch.int64)).losses.argsort(descending=True)
+    path = pairs[worst_first[[3, 4, 5, 6, 0, 1, 2]]].tolist()
+    (track,) = search(problem, Downhill(start=path[0]), Budget(num_steps=6, patience=1))
+
+    assert (track.step, track.best.step, track.stop_reason) == (4, 3, "patience")
+
+
 def test_a_loss_that_is_low_enough_ends_a_run():
     """As soon as it is reached."""
     problem = toy_problem()
@@ -178,6 +197,40 @@ def test_a_prompt_that_reads_back_differently_is_never_the_best():
     (ids,) = problem.space.encode([best.text])
     assert tuple(ids) == best.ids
     assert best.loss == problem.score_texts([best.text], torch.tensor([0])).losses.item()
+    assert (best.text, best.step) == ("ab", 1)
+
+
+def test_prompts_that_read_as_more_than_fits_are_not_blamed_on_the_plugin():
+    """The message says what to shorten; an optimizer that asks about nothing is a plugin's fault."""
+    from tokenizers import Tokenizer, decoders, models
+
+    tokenizer = Tokenizer(models.BPE({"a": 0, "b": 1, "ab": 2}, []))
+    tokenizer.decoder = decoders.Fuse()
+    tokens = TokenizerSpace(tokenizer, torch.ones(3, 6).double(), name="splitting", max_length=3, special_ids=())
+    problem = Problem(SearchSpace(tokens), [BoundTerm("toy", ToyObjective(tokens))])
+    long = torch.tensor([[2, 2]])  # "abab", which is read as four tokens
+    with pytest.raises(ConstraintError, match="None of the 1 prompts that Walk .* as 1 to 3 tokens"):
+        search(problem, Walk(Losses(long), start=(2, 2)), Budget(num_steps=1))
+    with pytest.raises(PluginError, match="has to ask for the loss of at least one"):
+        search(problem, Walk(start=(2, 2)), Budget(num_steps=1))
+
+
+def test_reading_back_brings_in_no_token_that_may_not_be_proposed():
+    """A banned word that two allowed tokens are read as is no result; what the user started from may be."""
+    banned = Constraints(banned_words=["ab"])
+    unstable = torch.tensor([[0, 1]])
+    for start, best in (((2, 2), "cc"), ((0, 1), "ab"), ((2, 3), "cab")):
+        problem, optimizer = _merging_problem(banned), Walk(Losses(unstable), start=start)
+        (track,) = search(problem, optimizer, Budget(num_steps=1))
+        assert track.best.text == best
+
+
+def test_a_candidate_may_keep_the_tokens_it_was_made_from():
+    """A banned word that a candidate itself holds was in the user's start."""
+    problem = _merging_problem(Constraints(banned_words=["ab"]))
+    optimizer = Walk(Losses(torch.tensor([[0, 1, 3]])), start=(2, 3))  # "abab", which is read as two tokens
+    (track,) = search(problem, optimizer, Budget(num_steps=1))
+    assert track.best.text == "abab"
 
 
 def test_the_cost_is_counted_by_the_host():
@@ -306,6 +359,27 @@ def test_a_run_that_has_stopped_is_neither_charged_nor_improved_by_its_company(b
     assert together == [*run([0]), *run([1]), *run([2])]
 
 
+def test_a_run_whose_budget_ends_in_the_midst_of_a_step_costs_its_company_nothing():
+    """The others finish that step: each run gets what it gets alone."""
+
+    class Trios(Cycle):
+        def step(self, space, state, rng):
+            rows = (state.current[:, None] + torch.arange(3)[:, None]) % 24
+            yield Losses(rows.flatten(0, 1), torch.arange(len(rows)).repeat_interleave(3))
+            return Rows((state.current + 3) % 24)
+
+    def run(targets):
+        problem = toy_problem(n_targets=3)
+        tracks = [Track(target, spent=Spent(candidates=7 * target)) for target in targets]
+        searches = begin(problem, Trios(), tracks, 0)
+        advance(problem, Trios(), searches, Budget(num_steps=30), total=Budget(max_candidates=20))
+        return [(track.best, _history(track), track.step, track.stop_reason) for track in tracks]
+
+    together = run([0, 1, 2])
+    assert together == [*run([0]), *run([1]), *run([2])]
+    assert [(step, points[-1][1].candidates) for _, points, step, _ in together] == [(6, 20), (4, 20), (2, 20)]
+
+
 def test_starts_of_different_lengths_become_states_of_their_own():
     """What earlier stages hand on need not be equally long; every state's rows are."""
     problem = toy_problem(n_targets=3)
@@ -337,22 +411,31 @@ def test_rows_that_belong_to_nobody_are_refused():
         advance(problem, optimizer, begin(problem, optimizer, tracks, 0), Budget(num_steps=1))
 
 
+def test_a_step_that_asks_about_nothing_is_refused():
+    """It was taken for one that the budget had cut short, and repeated without end."""
+    with pytest.raises(PluginError, match="Walk asked about no rows"):
+        search(toy_problem(), Walk(Losses(torch.empty(0, 2, dtype=torch.int64))), Budget(num_steps=1))
+
+
 def test_a_step_may_only_ask_what_the_host_can_answer():
     """Anything else names the optimizer."""
     with pytest.raises(PluginError, match="Walk yielded 'loss'"):
         search(toy_problem(), Walk("loss"), Budget(num_steps=1))
 
 
-def _merging_problem():
-    """Return a problem whose tokenizer reads the tokens "a" and "b" in a row as one."""
-    from tokenizers import Tokenizer, models
+def _history(track):
+    return [(point.loss, attrs.evolve(point.spent, seconds=0)) for point in track.trajectory]
+
+
+def _merging_problem(constraints=None):
+    """Return a problem whose tokenizer reads the tokens "a" and "b" in a row as one, and where "c" alone is bad."""
+    from tokenizers import Tokenizer, decoders, models
 
     tokenizer = Tokenizer(models.BPE({"a": 0, "b": 1, "c": 2, "ab": 3}, [("a", "b")]))
-    tokens = TokenizerSpace(
-        tokenizer,
-        torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)),
-        name="merging",
-        max_length=8,
-        special_ids=(),
-    )
-    return Problem(SearchSpace(tokens), [BoundTerm("toy", ToyObjective(tokens))])
+    tokenizer.decoder = decoders.Fuse()
+    near, far = torch.ones(6, dtype=torch.float64), torch.zeros(6, dtype=torch.float64)
+    embedding = torch.stack([near, near, far, near])
+    tokens = TokenizerSpace(tokenizer, embedding, name="merging", max_length=8, special_ids=())
+    objective = ToyObjective(tokens)
+    objective.hidden = near[None]
+    return Problem(SearchSpace(tokens, constraints), [BoundTerm("toy", objective)])

@@ -81,6 +81,20 @@ def test_yaml_and_toml_say_the_same(tmp_path, name, text):
     assert Pipeline.load(tmp_path / name) == PIPELINE
 
 
+def test_a_weight_that_yaml_takes_for_a_text_is_a_number(tmp_path):
+    """Without a point, 5e-1 is a text to YAML."""
+    assert "weight: 0.5" in YAML
+    (tmp_path / "recipe.yaml").write_text(YAML.replace("weight: 0.5", "weight: 5e-1"))
+    assert Pipeline.load(tmp_path / "recipe.yaml") == PIPELINE
+
+
+def test_a_group_of_targets_survives_being_written_down():
+    """Files know lists only, and a target that is one is a group."""
+    term = Term(objective="text-similarity", model="miniworld:clip", targets=[("a red circle", "a star"), "a square"])
+    pipeline = Pipeline(stages=PIPELINE.stages, terms=[term])
+    assert Pipeline.from_dict(pipeline.to_dict()) == pipeline
+
+
 def test_a_live_object_cannot_be_written_down():
     """The message says where it stands."""
     pipeline = Pipeline(stages=[Stage(optimizer=object(), budget=Budget(num_steps=1))], terms=PIPELINE.terms)
@@ -102,6 +116,9 @@ def test_a_live_object_cannot_be_written_down():
         (("    weight: 0.5", "    wait: 0.5"), "A term of the recipe has no 'wait'. Did you mean 'weight'"),
         (("an image of {optim_str}", "an image of"), "has no slot"),
         (("num_steps: 20", "num_steps: 0"), "num_steps=0 allows nothing"),
+        (("weight: 0.5", "weight: heavy"), "A term has the weight 'heavy', which is not a number"),
+        (("weight: 0.5", "weight: .nan"), "A term has the weight nan, which is not a number"),
+        (("targets: [a red circle]", "targets: a red circle"), "'a red circle', which are not a list: give a list"),
         (("stages:", "stages: [}"), "cannot be understood"),
         (("stages:\n", "stages: 5\nx:\n"), "'stages' is 5; it must be a list"),
     ],

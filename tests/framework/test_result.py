@@ -2,6 +2,7 @@
 
 import math
 
+import attrs
 import pytest
 
 from preimage.api import Spent
@@ -31,6 +32,25 @@ def test_a_result_survives_json(tmp_path):
     RESULT.save(tmp_path / "result.json")
     assert Result.load(tmp_path / "result.json") == RESULT
     assert Result.from_json(RESULT.to_json(indent=2)) == RESULT
+
+
+def test_a_file_name_that_is_not_utf_8_survives_json(tmp_path):
+    """As JSON's own escape, since no letter stands for it."""
+    result = attrs.evolve(RESULT, target=TargetRecord("image", "caf\udce9.png", "ab12"))
+    result.save(tmp_path / "result.json")
+    assert b'"caf\\udce9.png"' in (tmp_path / "result.json").read_bytes()
+    assert Result.load(tmp_path / "result.json") == result
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [("[{}, {}]", "These data are a list, .* give each item to Result.from_dict"), ("stages: []", "is not JSON")],
+)
+def test_a_file_that_holds_no_result_is_a_sentence(tmp_path, content, sentence):
+    """Also the list that the command writes for several pictures."""
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(InputError, match=sentence):
+        Result.load(tmp_path / "results.json")
 
 
 def test_other_json_is_not_taken_for_a_result():

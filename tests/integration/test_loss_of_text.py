@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from PIL import Image
 
 import preimage_miniworld
 from preimage import Budget, Pipeline, Result, Stage, Term, rerun
+from preimage.errors import InputError
 from preimage_miniworld.data import held_out
 
 FOLDER = f"local-dir:{Path(preimage_miniworld.__file__).parent / 'models' / 'clip'}"
@@ -80,14 +81,14 @@ def typed_in() -> Typed:
 
 
 def search(
-    stages: list[tuple[str, dict[str, Any]]], terms: list[Term], pictures: list[Path], seed: int
+    stages: list[tuple[str, dict[str, Any]]], terms: list[Term], targets: Sequence[Any], seed: int
 ) -> list[Result]:
-    """Return the results of a short search for all pictures."""
+    """Return the results of a short search for all targets."""
     pipeline = Pipeline(
         stages=[Stage(optimizer=name, budget=Budget(num_steps=3), options=options) for name, options in stages],
         terms=terms,
     )
-    return pipeline.run(pictures, seed=seed)
+    return pipeline.run(targets, seed=seed)
 
 
 # Every search in half of the templates, every template under half of the searches.
@@ -138,6 +139,41 @@ def test_result_can_be_run_again(pictures: list[Path]) -> None:
     (result,) = search(SEARCHES["two stages"], terms, pictures[:1], 7)
     again = rerun(Result.from_json(result.to_json()))
     assert (again.text, again.loss) == (result.text, result.loss)
+
+
+def test_each_of_several_results_can_be_run_again(pictures: list[Path]) -> None:
+    """Where a term compares each with a target of its own, a result's recipe holds the one that is its own."""
+    moods: Any = {"objective": "class-likelihood", "model": "miniworld:mood", "targets": ["positive", "negative"]}
+    terms = [Term(objective="clip-similarity", model="miniworld:clip"), Term(**moods)]
+    results = search(SEARCHES["random search"], terms, pictures, 3)
+    for result, mood in zip(results, moods["targets"], strict=True):
+        assert result.provenance.recipe["terms"][1]["targets"] == [mood]
+        again = rerun(Result.from_json(result.to_json()))
+        assert again.text == result.text
+        assert again.loss == pytest.approx(result.loss, abs=1e-5)
+
+
+def test_the_result_of_a_group_is_run_again_on_the_group(pictures: list[Path]) -> None:
+    """Its members have to be given, and no others are taken for them."""
+    terms = [Term(objective="clip-similarity", model="miniworld:clip")]
+    (result,) = search(SEARCHES["random search"], terms, [tuple(pictures)], 3)
+    assert rerun(result, tuple(pictures)).text == result.text
+    with pytest.raises(InputError, match="made from a group, .*0.png, .*1.png: give its members"):
+        rerun(result)
+    with pytest.raises(InputError, match="is not what this result was made from"):
+        rerun(result, pictures[0])
+
+
+def test_a_text_is_run_again_on_itself() -> None:
+    """Another one is refused, and the words of a group are told from a text of the same words."""
+    terms = [Term(objective="text-similarity", model="miniworld:clip")]
+    one, group = search(SEARCHES["random search"], terms, ["a red circle, a star", ("a red circle", "a star")], 3)
+    assert rerun(one).text == one.text
+    assert rerun(group, ("a red circle", "a star")).text == group.text
+    with pytest.raises(InputError, match="it was 'a red circle, a star'"):
+        rerun(one, "a star")
+    with pytest.raises(InputError, match="made from a group, a red circle, a star: give its members"):
+        rerun(group)
 
 
 def test_bundled_model_keeps_its_reference(pictures: list[Path]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from preimage.cli import UsageError
-from preimage.errors import InputError, UnknownNameError, nearest
+from preimage.errors import UnknownNameError, nearest
 
 __all__ = ["add_pipeline_arguments", "pipeline_from"]
 
@@ -31,6 +31,9 @@ _SHAPE = (
     "allow_non_ascii",
 )
 """What a recipe decides, so that it cannot be given beside one."""
+
+_ENDING = ("num_steps", "max_candidates", "max_seconds")
+"""Limits of which a search needs one; the others end it earlier."""
 
 _TERM_KEYS = ("model", "template", "weight", "adapter")
 
@@ -108,7 +111,7 @@ def pipeline_from(arguments: argparse.Namespace, defaults: Mapping[str, str]) ->
         pipeline = Pipeline.load(arguments.recipe)
         limits = _limits(arguments, len(pipeline.stages))
         stages = [
-            attrs.evolve(stage, budget=_budget(limit)) if limit else stage
+            attrs.evolve(stage, budget=_replaced(stage.budget, limit))
             for stage, limit in zip(pipeline.stages, limits, strict=True)
         ]
         pipeline = attrs.evolve(pipeline, stages=stages)
@@ -125,9 +128,10 @@ def _described(arguments: argparse.Namespace, defaults: Mapping[str, str]) -> An
     from preimage.pipeline import Pipeline, Stage
     from preimage.search_space import Constraints
 
-    names = [name.strip() for name in (arguments.optimizer or defaults.get("optimizer", "gcg")).split("->")]
+    search = arguments.optimizer or defaults.get("optimizer", "gcg")
+    names = [name.strip() for name in search.split("->")]
     if not all(names):
-        message = f"{arguments.optimizer!r} names no optimizer at one side of '->': write 'random-search -> gcg'."
+        message = f"{search!r} names no optimizer at one side of '->': write 'random-search -> gcg'."
         raise UsageError(message)
     options = _stage_options(arguments.option or (), names)
     presets = _stage_presets(arguments.preset or (), names)
@@ -198,12 +202,6 @@ def _term(text: str, model: str, template: str | None) -> Any:
             raise UsageError(message)
         values[key.strip()] = value.strip()
     own = {key: values.pop(key) for key in _TERM_KEYS if key in values}
-    if "weight" in own:
-        try:
-            own["weight"] = float(own["weight"])
-        except ValueError as error:
-            message = f"The objective {name!r} has the weight {own['weight']!r}, which is not a number."
-            raise InputError(message) from error
     if template is not None:
         own.setdefault("template", template)
     adapter = {key.removeprefix("adapter."): values.pop(key) for key in list(values) if key.startswith("adapter.")}
@@ -232,8 +230,15 @@ def _budget(limit: Mapping[str, float], optimizer: str = "", preset: str | None 
     from preimage.budget import Budget
     from preimage.inversion import default_budget
 
-    endless = not {"num_steps", "max_candidates", "max_seconds"} & set(limit)
+    endless = not set(_ENDING) & set(limit)
     return Budget(**{**(default_budget(optimizer, preset).to_dict() if endless else {}), **limit})  # type: ignore[arg-type]
+
+
+def _replaced(budget: Any, limit: Mapping[str, float]) -> Any:
+    """Return a recipe's budget with the limits that are given beside it; one that ends a search replaces it whole."""
+    import attrs
+
+    return _budget(limit) if set(_ENDING) & set(limit) else attrs.evolve(budget, **limit)
 
 
 def _row(names: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -138,8 +137,10 @@ def _write(
     results: Sequence[Result], arguments: argparse.Namespace, draw: Callable[[], Sequence[Image] | None]
 ) -> None:
     """Put the results where they were asked for; the page last, because drawing for it may fail."""
+    from preimage.result import as_json
+
     data: Any = [result.to_dict() for result in results]
-    text = json.dumps(data if len(data) > 1 else data[0], indent=1, ensure_ascii=False)
+    text = as_json(data if len(data) > 1 else data[0], indent=1)
     if arguments.output is not None:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text(text + "\n", encoding="utf-8")

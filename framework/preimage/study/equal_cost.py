@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import attrs
@@ -28,7 +29,8 @@ def total_of(cost: str, amount: float | None, pipelines: Mapping[str, Pipeline])
         pipelines: by name.
 
     Raises:
-        BudgetError: there is no such cost, or no amount is given and a recipe has no limit of that kind.
+        BudgetError: there is no such cost, the amount is no number, or none is given and a recipe has no limit of that
+            kind.
     """
     if cost not in COSTS:
         message = f"Budgets cannot be made equal in {cost!r}.{nearest(cost, list(COSTS))} Choose {' or '.join(COSTS)}."
@@ -44,6 +46,9 @@ def total_of(cost: str, amount: float | None, pipelines: Mapping[str, Pipeline])
             )
             raise BudgetError(message)
         amount = min(value for value in sums.values() if value is not None)
+    if not math.isfinite(amount):
+        message = f"A total of {amount} {cost} is not a number that recipes can share: give one above 0."
+        raise BudgetError(message)
     whole = amount if cost == "seconds" else int(amount)
     # Passes alone might never be spent, so a budget of passes limits the candidates, too.
     guard = {"max_candidates": _REMEMBERED * int(amount)} if cost == "passes" else {}

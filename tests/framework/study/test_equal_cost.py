@@ -57,6 +57,13 @@ def test_what_cannot_be_made_equal():
         total_of("candidate", 5, {})
 
 
+@pytest.mark.parametrize("amount", [float("nan"), float("inf")])
+def test_a_total_that_is_no_number_is_refused(amount):
+    """Before it is made a whole number."""
+    with pytest.raises(BudgetError, match=f"A total of {amount} candidates is not a number"):
+        total_of("candidates", amount, {})
+
+
 def test_an_equalised_pipeline_can_be_written_down():
     """Which is how it reaches the workers."""
     equal = equalised(pipeline(Budget(num_steps=3)), Budget(max_passes=500, max_candidates=5000))
