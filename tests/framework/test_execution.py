@@ -219,7 +219,7 @@ def test_coverage_counts_on_where_the_run_is_taken_up(catalogue, tmp_path, budge
     resumed = pipeline(*budgets).run(TARGETS, catalogue=catalogue, checkpoint=path, resume=True)
     straight = pipeline(*budgets).run(TARGETS, catalogue=catalogue)
 
-    assert resumed[0].coverage == straight[0].coverage == {"ToyObjective": {"words": sum(budgets) * 2 * 3}}
+    assert resumed[0].coverage == straight[0].coverage == {"ToyObjective #2": {"words": sum(budgets) * 2 * 3}}
 
 
 def test_other_options_do_not_take_up_the_run(catalogue, tmp_path):

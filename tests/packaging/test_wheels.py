@@ -73,12 +73,13 @@ def contents(wheel):
 
 
 def test_the_hosts_wheel_holds_the_host_alone(wheels):
-    """Its package, typed, with the licence; no tests, plugins or examples."""
+    """Its package, typed, with the licence and what new plugins are made from; no tests, plugins or examples."""
     names = contents(wheels["preimage"])
     assert {name.partition("/")[0] for name in names} == {"preimage", "preimage-0.1.0.dist-info"}
     assert "preimage/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
-    assert not [name for name in names if "test_" in name or name.endswith(".pyc")]
+    assert "preimage/scaffold/templates/common/src/plugin.py.in" in names
+    assert not [name for name in names if ("test_" in name and name.endswith(".py")) or name.endswith(".pyc")]
 
 
 def test_a_plugins_wheel_holds_the_plugin_alone(plugin, wheels):

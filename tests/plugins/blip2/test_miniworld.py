@@ -44,7 +44,7 @@ def test_a_picture_in_company_gets_what_it_gets_alone(scenes, together):
     alone = invert(scenes[3][1], optimizer="blip2", model="miniworld:clip", **CAPTIONS)
 
     assert alone.text == together[3].text
-    assert alone.loss == pytest.approx(together[3].loss, abs=1e-9)
+    assert alone.loss == pytest.approx(together[3].loss, abs=1e-6)
 
 
 def test_the_captioner_is_in_the_record(together):
