@@ -1,8 +1,8 @@
-"""Which of our own distributions brings a name that is not installed."""
+"""Which of our own distributions brings a name, whether it is installed or not."""
 
 from __future__ import annotations
 
-__all__ = ["extra_for"]
+__all__ = ["extra_for", "is_taken"]
 
 _EXTRAS: dict[str, dict[str, tuple[str, ...]]] = {
     "optimizer": {
@@ -76,3 +76,12 @@ def extra_for(kind: str, name: str) -> str:
         if name in names:
             return extra
     return ""
+
+
+def is_taken(kind: str, name: str) -> bool:
+    """Tell whether a component of ours has this name, or a distribution of ours ``preimage-NAME``.
+
+    >>> is_taken("objective", "fluency"), is_taken("optimizer", "fluency"), is_taken("optimizer", "fuse")
+    (True, False, True)
+    """
+    return bool(extra_for(kind, name)) or any(name in extras for extras in _EXTRAS.values())

@@ -88,6 +88,8 @@ def test_nothing_is_overwritten(tmp_path, capsys):
         ("../escape", "For example: escape."),
         ("true", "The class would be called True, which means something else"),
         ("tensor", "The class would be called Tensor, which means something else"),
+        ("gcg", "'gcg' is a name of ours, and two components of one name could only be told apart"),
+        ("preimage-fuse", "'fuse' is a name of ours"),
     ],
 )
 def test_a_name_that_cannot_be_used_is_refused(tmp_path, capsys, name, words):

@@ -18,6 +18,7 @@ import attrs
 from preimage import __version__
 from preimage.api.component import API, KINDS
 from preimage.errors import InputError, OptionError
+from preimage.first_party import is_taken
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -120,7 +121,7 @@ def plan_for(name: str, kind: str, *, space: str = "text") -> Plan:
         space: what an optimizer searches, ``"text"`` or ``"features"``.
 
     Raises:
-        OptionError: the name cannot be used, or there is no such kind or space.
+        OptionError: the name cannot be used or is taken by ours, or there is no such kind or space.
 
     >>> plan = plan_for("tabu-search", "optimizer")
     >>> plan.distribution
@@ -142,6 +143,12 @@ def plan_for(name: str, kind: str, *, space: str = "text") -> Plan:
         words = "-".join(re.findall("[a-z0-9]+", re.sub("(?<=[a-z])(?=[A-Z])", "-", name).lower()))
         hint = f" For example: {words}." if _NAME.fullmatch(words) else ""
         message = f"{name!r} cannot be a component's name: write lower-case words joined by hyphens.{hint}"
+        raise OptionError(message)
+    if is_taken(kind, bare):
+        message = (
+            f"{bare!r} is a name of ours, and two components of one name could only be told apart by their "
+            "distributions: choose another name."
+        )
         raise OptionError(message)
     traits = _KINDS[kind, space]
     package = "preimage_" + bare.replace("-", "_")
