@@ -24,7 +24,7 @@ AT_MOST: Mapping[str, float] = {
     "sd: seconds a picture": 1.5,
     "all models: megabytes": 40,
     "all models: seconds to load": 6,
-    "all models: hours of training": 4,
+    "all models: hours of this command": 4,
 }
 """Percentages, seconds, megabytes and hours by figure."""
 
