@@ -150,7 +150,7 @@ def plan_for(name: str, kind: str, *, space: str = "text") -> Plan:
             "distributions: choose another name."
         )
         raise OptionError(message)
-    traits = _KINDS[kind, space]
+    chosen = _KINDS[kind, space]
     package = "preimage_" + bare.replace("-", "_")
     names = {
         "name": bare,
@@ -159,20 +159,19 @@ def plan_for(name: str, kind: str, *, space: str = "text") -> Plan:
         "class": "".join(word.capitalize() for word in bare.split("-")),
         "title": bare.replace("-", " ").capitalize(),
         "kind": kind,
-        "module": kind,
-        "noun": traits.noun,
-        "summary": traits.summary,
-        "suite": traits.suite,
+        "noun": chosen.noun,
+        "summary": chosen.summary,
+        "suite": chosen.suite,
         "api": ".".join(map(str, API[kind])),
     }
-    requirements = ("attrs>=23.2", f"preimage>={'.'.join(__version__.split('.')[:2])}", *traits.dependencies)
+    requirements = ("attrs>=23.2", f"preimage>={'.'.join(__version__.split('.')[:2])}", *chosen.dependencies)
     names |= {
-        "target": Template(traits.target).substitute(names),
-        "traits": _tuple(Template(trait).substitute(names) for trait in traits.traits),
-        "needs": _tuple(traits.needs),
+        "target": Template(chosen.target).substitute(names),
+        "traits": _tuple(Template(trait).substitute(names) for trait in chosen.traits),
+        "needs": _tuple(chosen.needs),
         "dependencies": ", ".join(f'"{requirement}"' for requirement in requirements),
     }
-    found = {**_texts("common"), **_texts(traits.templates)}
+    found = {**_texts("common"), **_texts(chosen.templates)}
     _require_free(names["class"], "\n".join(found.values()))
     filled = {path.replace("src/", f"src/{package}/"): Template(text).substitute(names) for path, text in found.items()}
     return Plan(names["distribution"], dict(sorted(filled.items())))
